@@ -1,0 +1,138 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/error.h"
+
+namespace fathom {
+namespace {
+
+const char* hint_for_errno() {
+  switch (errno) {
+    case ENOENT:
+      return "check the path";
+    case EACCES:
+    case EROFS:
+    case EPERM:
+      return "check the rights of the file and its directory";
+    case ENOSPC:
+    case EDQUOT:
+      return "free space on this disk, or write elsewhere";
+    default:
+      return "";
+  }
+}
+
+[[noreturn]] void fail(const char* verb, const std::filesystem::path& path) {
+  throw_errno(fmt::format("cannot {} {}", verb, path.string()), hint_for_errno());
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fail("open", path);
+  struct stat st {};
+  if (fstat(fd, &st) != 0 || S_ISDIR(st.st_mode)) {
+    if (S_ISDIR(st.st_mode)) errno = EISDIR;
+    const int saved = errno;
+    close(fd);
+    errno = saved;
+    fail("read", path);
+  }
+  size_ = static_cast<size_t>(st.st_size);
+  if (size_ > 0) {
+    void* p = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) {
+      close(fd);
+      fail("map", path);
+    }
+    data_ = static_cast<const std::byte*>(p);
+  }
+  close(fd);
+}
+
+MappedFile::~MappedFile() {
+  if (data_) munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept {
+  *this = std::move(other);
+}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+AtomicFile::AtomicFile(const std::filesystem::path& path)
+    : path_(path), temporary_(path.string() + fmt::format(".tmp.{}", getpid())) {
+  fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail("write", path_);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  close(fd_);
+  unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, size_t bytes) {
+  const char* p = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::write(fd_, p, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("write", path_);
+    p += n;
+    bytes -= static_cast<size_t>(n);
+    written_ += static_cast<uint64_t>(n);
+  }
+}
+
+void AtomicFile::commit() {
+  if (fsync(fd_) != 0) fail("write", path_);
+  const int fd = std::exchange(fd_, -1);
+  if (close(fd) != 0 || rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int saved = errno;
+    unlink(temporary_.c_str());
+    errno = saved;
+    fail("write", path_);
+  }
+  sync_directory(path_.parent_path());
+}
+
+std::string read_text_file(const std::filesystem::path& path) {
+  return std::string(MappedFile(path).text());
+}
+
+void write_text_file(const std::filesystem::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+void make_directories(const std::filesystem::path& path) {
+  std::error_code code;
+  std::filesystem::create_directories(path, code);
+  if (!code) return;
+  errno = code.value();
+  fail("create directory", path);
+}
+
+void sync_directory(const std::filesystem::path& directory) {
+  const int fd = open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  fsync(fd);
+  close(fd);
+}
+
+}  // namespace fathom

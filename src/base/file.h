@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace fathom {
+
+/// A whole file mapped read-only. Throws Error naming the path when it cannot be opened.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  const std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// Writes a file so that it either appears complete under its name or not at all: data go to a
+/// temporary file beside it; commit() flushes it to disk (fsync) and renames it. Without commit()
+/// the destructor removes the temporary file. Write errors (disk full) throw and name the path.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, size_t bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  uint64_t written() const { return written_; }
+  void commit();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  int fd_ = -1;
+  uint64_t written_ = 0;
+};
+
+std::string read_text_file(const std::filesystem::path& path);
+/// AtomicFile in one call.
+void write_text_file(const std::filesystem::path& path, std::string_view text);
+/// Creates the directory and its parents; an error says whether it is the rights or a file in the
+/// way.
+void make_directories(const std::filesystem::path& path);
+/// Makes a rename inside `directory` durable.
+void sync_directory(const std::filesystem::path& directory);
+
+}  // namespace fathom
