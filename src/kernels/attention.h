@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/context.h"
+#include "kernels/gemm.h"
+
+namespace fathom::kernels {
+
+/// Head dimensions of Multi-head Latent Attention (spec A.2).
+struct MlaShape {
+  int64_t heads = 0;     ///< H
+  int64_t nope_dim = 0;  ///< per-head part of q and k without position (128 in V3)
+  int64_t rope_dim = 0;  ///< roped part; k's is shared by all heads (64)
+  int64_t v_dim = 0;     ///< (128)
+  float scale = 0;       ///< softmax scale, YaRN's m² included
+};
+
+/// Causal attention over packed sequences, for training and prefill (spec A.2):
+///   o_{t,h} = Σ_{j<=t} softmax_j(scale · (q^C_{t,h}·k^C_{j,h} + q^R_{t,h}·k^R_j)) v_{j,h}
+/// Sequence s owns tokens [sequence_offsets[s], sequence_offsets[s+1]); tokens attend within it.
+/// Layouts as the projections write them (F32 or BF16, all of one dtype, last dimension
+/// contiguous):
+///   q_TX   [T, H·(nope+rope)]  per head nope then rope, roped
+///   kv_TX  [T, H·(nope+v)]     per head k^C then v (kv_b_proj's output)
+///   k_rope_TR [T, rope]        roped, any row stride
+///   out_TX [T, H·v];  lse_TH [T, H] F32: log-sum-exp of the scaled scores, kept for the backward
+/// Softmax in FP32; memory linear in sequence length. `precision` is that of the matrix products.
+/// FLOPs a sequence of length L: H·L²·(nope+rope+v) (causal half counted).
+void mla_attention_forward(Context& ctx, const MlaShape& shape, ConstTensorView q_TX,
+                           ConstTensorView kv_TX, ConstTensorView k_rope_TR,
+                           std::span<const int64_t> sequence_offsets, TensorView out_TX,
+                           TensorView lse_TH, GemmPrecision precision);
+
+/// Gradients of all three inputs, each overwritten, same layouts and dtypes as the inputs (dk_rope
+/// sums over heads). FLOPs: 2.5 times the forward's. Deterministic.
+void mla_attention_backward(Context& ctx, const MlaShape& shape, ConstTensorView q_TX,
+                            ConstTensorView kv_TX, ConstTensorView k_rope_TR,
+                            std::span<const int64_t> sequence_offsets, ConstTensorView out_TX,
+                            ConstTensorView lse_TH, ConstTensorView dout_TX, TensorView dq_TX,
+                            TensorView dkv_TX, TensorView dk_rope_TR, GemmPrecision precision);
+
+/// Absorbed decode over one sequence's latent cache (spec A.2, "absorbed form"): query token t sits
+/// at position position_T[t] and attends to cache rows 0..position_T[t]:
+///   õ_{t,h} = Σ_j softmax_j(scale · (q̃_{t,h}·c_j + q^R_{t,h}·k^R_j)) c_j
+///   q_latent_THC [T, H, C] F32, q_rope_THR [T, H, R] F32 (any head stride)
+///   cache_SX     [S, C+R] F32 or BF16: normed latent, then roped key
+///   out_latent_THC [T, H, C] F32
+/// A token's result does not depend on the other tokens of the call. FLOPs: 2·T·H·S·(2C+R); bytes:
+/// S·(C+R)·size once for all heads.
+void mla_absorbed_decode(Context& ctx, ConstTensorView q_latent_THC, ConstTensorView q_rope_THR,
+                         ConstTensorView cache_SX, std::span<const int32_t> position_T, float scale,
+                         TensorView out_latent_THC);
+
+}  // namespace fathom::kernels

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/context.h"
+
+namespace fathom::kernels {
+
+/// Where each (token, choice) goes when tokens are sorted by expert. Slots are ordered by expert,
+/// then token: the order does not depend on threads.
+struct ExpertPlan {
+  TensorView offset_E1;  ///< I64 [E+1]: expert e owns slots [offset[e], offset[e+1])
+  TensorView slot_TK;    ///< I32 [T,K]: slot of a token's k-th choice
+  TensorView token_S;    ///< I32 [S = T·K]: token of a slot
+};
+
+/// Counts and sorts expert_TK (I32 [T,K], values in [0, experts)) into plan, whose tensors are
+/// allocated from ctx.arena.
+ExpertPlan plan_experts(Context& ctx, ConstTensorView expert_TK, int64_t experts);
+
+/// y_SD[slot] = x_TD[token of slot]; dtypes F32 or BF16, converted if they differ.
+void permute(Context& ctx, const ExpertPlan& plan, ConstTensorView x_TD, TensorView y_SD);
+
+/// out_TD[t] += Σ_k weight_TK[t,k] · y_SD[slot(t,k)]. out F32; weight_TK F32, or empty for 1: then
+/// it is the backward of permute.
+void unpermute(Context& ctx, const ExpertPlan& plan, ConstTensorView y_SD,
+               ConstTensorView weight_TK, TensorView out_TD);
+
+/// The backward of unpermute: dy_SD[slot(t,k)] = weight[t,k] · dout[t], dweight_TK[t,k] =
+/// dout[t] · y_SD[slot(t,k)]. dout_TD F32; y and dy F32 or BF16.
+void unpermute_backward(Context& ctx, const ExpertPlan& plan, ConstTensorView dout_TD,
+                        ConstTensorView y_SD, ConstTensorView weight_TK, TensorView dy_SD,
+                        TensorView dweight_TK);
+
+}  // namespace fathom::kernels
