@@ -17,6 +17,17 @@ struct YarnConfig {
   int64_t original_max_position_embeddings = 4096;
   double beta_fast = 32, beta_slow = 1;
   double mscale = 1, mscale_all_dim = 0;
+
+  bool operator==(const YarnConfig&) const = default;
+};
+
+/// quantization_config of the FP8 checkpoints (spec B.2): how the weights on disk are stored.
+struct QuantizationConfig {
+  std::string quant_method = "fp8", fmt = "e4m3", activation_scheme = "dynamic";
+  std::string scale_fmt;  ///< "ue8m0": scales are powers of two (V3.1); empty: any float
+  int64_t block_rows = 128, block_cols = 128;  ///< weight_block_size
+
+  bool operator==(const QuantizationConfig&) const = default;
 };
 
 /// The shape of a DeepSeek-V2/V3-architecture model: config.json with its own field names, checked.
@@ -44,12 +55,18 @@ struct ModelConfig {
   double initializer_range = 0.006;  ///< N(0, 0.006²), TR §4.2
   bool tie_word_embeddings = false;
   std::optional<int64_t> bos_token_id, eos_token_id, pad_token_id;
+  /// When config.json's eos_token_id is a list, what follows its first entry: these end a text too.
+  std::vector<int64_t> more_eos_token_ids;
+  /// Set when the checkpoint's weights are FP8. to_json writes it back, so reset it before writing
+  /// weights in another format.
+  std::optional<QuantizationConfig> quantization;
 
   /// Reads and validates a config.json; every problem found is listed in one Error that names the
   /// file, the field, its value and what would be right.
   static ModelConfig from_file(const std::filesystem::path& config_json);
   static ModelConfig from_json(std::string_view json, const std::string& source);
   /// A name from preset_names(): nano, micro, small, … or a published shape such as deepseek-v3.
+  /// An unknown name is an Error that lists them.
   static ModelConfig preset(std::string_view name);
   static const std::vector<std::string>& preset_names();
 
@@ -69,6 +86,8 @@ struct ModelConfig {
   kernels::GateConfig gate() const;
   /// 1/sqrt(qk_head_dim), times m² under YaRN with mscale_all_dim (spec A.3).
   float softmax_scale() const;
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 }  // namespace fathom

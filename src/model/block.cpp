@@ -1,0 +1,122 @@
+#include "model/block.h"
+
+#include "kernels/elementwise.h"
+
+namespace fathom {
+namespace {
+
+// The norm's backward needs the residual stream as it was; later phases add to it.
+TensorView snapshot(const Pass& pass, ConstTensorView residual_TD) {
+  const TensorView copy = pass.alloc_f32(residual_TD.rows(), residual_TD.cols());
+  kernels::copy(pass.ctx, residual_TD, copy);
+  return copy;
+}
+
+// Gradients of the residual stream go into matrix products in the activation format.
+TensorView as_activation(const Pass& pass, ConstTensorView dresidual_TD) {
+  const TensorView dy = pass.alloc_activation(dresidual_TD.rows(), dresidual_TD.cols());
+  kernels::copy(pass.ctx, dresidual_TD, dy);
+  return dy;
+}
+
+}  // namespace
+
+Block::Block(const ModelConfig& config, const RopeTable& rope, const BlockWeights& weights)
+    : config_(config), w_(weights), mla_(config, rope, weights.self_attn) {
+  if (weights.moe) moe_.emplace(config, *weights.moe);
+}
+
+void Block::attention(const Pass& pass, TensorView residual_TD, BlockSaved& saved) const {
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  const TensorView x_TD = pass.alloc_activation(residual_TD.rows(), residual_TD.cols());
+  saved.input_norm = norm_forward(pass, w_.input_layernorm, eps, snapshot(pass, residual_TD), x_TD);
+  saved.attention = mla_.forward(pass, x_TD, residual_TD);
+}
+
+void Block::dispatch(const Pass& pass, TensorView residual_TD, BalanceLoss balance,
+                     BlockSaved& saved) const {
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  saved.ffn_x_TD = pass.alloc_activation(residual_TD.rows(), residual_TD.cols());
+  saved.ffn_norm = norm_forward(pass, w_.post_attention_layernorm, eps, snapshot(pass, residual_TD),
+                                saved.ffn_x_TD);
+  if (moe_) saved.moe = moe_->dispatch(pass, saved.ffn_x_TD, balance);
+}
+
+void Block::experts(const Pass& pass, TensorView residual_TD, BlockSaved& saved) const {
+  if (moe_)
+    moe_->experts(pass, saved.moe, residual_TD);
+  else
+    saved.mlp = mlp_forward(pass, w_.mlp, saved.ffn_x_TD, residual_TD);
+}
+
+void Block::combine(const Pass& pass, TensorView residual_TD, BlockSaved& saved) const {
+  if (moe_) moe_->combine(pass, saved.moe, residual_TD);
+}
+
+void Block::ffn(const Pass& pass, TensorView residual_TD, BalanceLoss balance,
+                BlockSaved& saved) const {
+  dispatch(pass, residual_TD, balance, saved);
+  experts(pass, residual_TD, saved);
+  combine(pass, residual_TD, saved);
+}
+
+BlockSaved Block::forward(const Pass& pass, TensorView residual_TD, BalanceLoss balance) const {
+  BlockSaved saved;
+  attention(pass, residual_TD, saved);
+  ffn(pass, residual_TD, balance, saved);
+  return saved;
+}
+
+void Block::combine_backward(const Pass& pass, const BlockSaved& saved, TensorView dresidual_TD,
+                             BlockGradients& g) const {
+  if (moe_) g.moe = moe_->combine_backward(pass, saved.moe, dresidual_TD);
+}
+
+void Block::experts_backward_input(const Pass& pass, const BlockSaved& saved,
+                                   TensorView dresidual_TD, BlockGradients& g) const {
+  const TensorView dy_TD = as_activation(pass, dresidual_TD);
+  g.dffn_x_TD = pass.alloc_f32(dresidual_TD.rows(), dresidual_TD.cols());
+  if (moe_)
+    moe_->experts_backward_input(pass, saved.moe, dy_TD, g.moe, g.dffn_x_TD);
+  else
+    g.mlp = mlp_backward_input(pass, w_.mlp, saved.mlp, dy_TD, g.dffn_x_TD, false);
+}
+
+void Block::dispatch_backward_input(const Pass& pass, const BlockSaved& saved,
+                                    TensorView dresidual_TD, BlockGradients& g) const {
+  if (moe_) moe_->dispatch_backward_input(pass, saved.moe, g.moe, g.dffn_x_TD);
+  norm_backward_input(pass, w_.post_attention_layernorm, saved.ffn_norm, g.dffn_x_TD, dresidual_TD,
+                      true);
+}
+
+void Block::attention_backward_input(const Pass& pass, const BlockSaved& saved,
+                                     TensorView dresidual_TD, BlockGradients& g) const {
+  const TensorView dy_TD = as_activation(pass, dresidual_TD);
+  g.dattention_x_TD = pass.alloc_f32(dresidual_TD.rows(), dresidual_TD.cols());
+  g.attention = mla_.backward_input(pass, saved.attention, dy_TD, g.dattention_x_TD);
+  norm_backward_input(pass, w_.input_layernorm, saved.input_norm, g.dattention_x_TD, dresidual_TD,
+                      true);
+}
+
+BlockGradients Block::backward_input(const Pass& pass, const BlockSaved& saved,
+                                     TensorView dresidual_TD) const {
+  BlockGradients g;
+  combine_backward(pass, saved, dresidual_TD, g);
+  experts_backward_input(pass, saved, dresidual_TD, g);
+  dispatch_backward_input(pass, saved, dresidual_TD, g);
+  attention_backward_input(pass, saved, dresidual_TD, g);
+  return g;
+}
+
+void Block::backward_weight(const Pass& pass, const BlockSaved& saved,
+                            const BlockGradients& g) const {
+  if (moe_)
+    moe_->backward_weight(pass, saved.moe, g.moe);
+  else
+    mlp_backward_weight(pass, w_.mlp, saved.mlp, g.mlp);
+  norm_backward_weight(pass, w_.post_attention_layernorm, saved.ffn_norm, g.dffn_x_TD);
+  mla_.backward_weight(pass, saved.attention, g.attention);
+  norm_backward_weight(pass, w_.input_layernorm, saved.input_norm, g.dattention_x_TD);
+}
+
+}  // namespace fathom

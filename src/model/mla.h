@@ -1,0 +1,74 @@
+#pragma once
+
+#include "kernels/attention.h"
+#include "model/config.h"
+#include "model/linear.h"
+#include "model/norm.h"
+#include "model/rope_table.h"
+
+namespace fathom {
+
+/// Multi-head Latent Attention (spec A.2). Either q_proj, or q_a_proj, q_a_layernorm and q_b_proj.
+struct MlaWeights {
+  Parameter q_proj;              ///< [H·(nope+rope), D]
+  Parameter q_a_proj;            ///< [q_lora, D]
+  Parameter q_a_layernorm;       ///< [q_lora]
+  Parameter q_b_proj;            ///< [H·(nope+rope), q_lora]
+  Parameter kv_a_proj_with_mqa;  ///< [C+R, D]: latent rows, then the shared rope key
+  Parameter kv_a_layernorm;      ///< [C]
+  Parameter kv_b_proj;           ///< [H·(nope+v), C]: per head W^UK rows, then W^UV rows
+  Parameter o_proj;              ///< [D, H·v]
+};
+
+/// Queries and the latent, before attention: computed the same way in training and with a cache.
+struct MlaProjections {
+  TensorView q_a_TQ;         ///< [T, q_lora], empty without q_lora
+  TensorView q_a_normed_TQ;  ///<
+  NormSaved q_norm;
+  TensorView q_TX;       ///< [T, H·(nope+rope)], rope part rotated
+  TensorView kv_a_TX;    ///< [T, C+R]: latent before its norm; rope key, rotated
+  TensorView latent_TC;  ///< [T, C], normed
+  NormSaved latent_norm;
+};
+
+/// What MLA keeps for its backward.
+struct MlaSaved {
+  ConstTensorView x_TD;  ///< the normed input of the layer
+  MlaProjections proj;
+  TensorView kv_TX;   ///< [T, H·(nope+v)]
+  TensorView out_TX;  ///< [T, H·v], input of o_proj
+  TensorView lse_TH;  ///< F32
+};
+
+/// What backward_input leaves for backward_weight: the gradient of every Linear's and norm's
+/// output.
+struct MlaGradients {
+  ConstTensorView dy_TD;
+  TensorView dq_TX, dq_a_normed_TQ, dq_a_TQ;
+  TensorView dkv_TX, dlatent_TC, dkv_a_TX;
+};
+
+class Mla {
+ public:
+  Mla(const ModelConfig& config, const RopeTable& rope, const MlaWeights& weights)
+      : config_(config), rope_(rope), w_(weights) {}
+
+  MlaProjections project(const Pass& pass, ConstTensorView x_TD) const;
+  /// residual_TD (F32) += MLA(x_TD); x_TD is the normed input.
+  MlaSaved forward(const Pass& pass, ConstTensorView x_TD, TensorView residual_TD) const;
+  /// dx_TD (F32) = gradient of x_TD from dy_TD, the gradient of what forward added.
+  MlaGradients backward_input(const Pass& pass, const MlaSaved& saved, ConstTensorView dy_TD,
+                              TensorView dx_TD) const;
+  void backward_weight(const Pass& pass, const MlaSaved& saved, const MlaGradients& g) const;
+
+  kernels::MlaShape shape() const;
+
+ private:
+  void rotate(const Pass& pass, TensorView q_TX, TensorView k_rope_TR, bool inverse) const;
+
+  const ModelConfig& config_;
+  const RopeTable& rope_;
+  const MlaWeights& w_;
+};
+
+}  // namespace fathom
