@@ -1,0 +1,136 @@
+#include "kernels/gemm.h"
+
+#include "kernels/checks.h"
+#include "kernels/cpu/gemm_driver.h"
+
+namespace fathom::kernels {
+namespace {
+
+using cpu::GemmOperand;
+using cpu::GemmProblem;
+
+void check_operand(const char* kernel, const char* argument, const ConstTensorView& x) {
+  check_dtype(kernel, argument, x, {DType::kF32, DType::kBF16});
+  FATHOM_ASSERT(x.rank == 2 && (x.stride[1] == 1 || x.shape[1] <= 1));
+}
+
+void check_output(const char* kernel, const TensorView& c, GemmOptions options) {
+  check_operand(kernel, "c", c);
+  if (options.accumulate) check_dtype(kernel, "c (accumulating)", c, {DType::kF32});
+}
+
+void check_offsets(GroupOffsets offsets, size_t groups, int64_t rows) {
+  FATHOM_ASSERT(offsets.size() == groups + 1 && offsets.front() >= 0 && offsets.back() <= rows);
+  for (size_t g = 0; g < groups; ++g) FATHOM_ASSERT(offsets[g] <= offsets[g + 1]);
+}
+
+GemmOperand operand(const ConstTensorView& x, bool k_contiguous) {
+  return {x.data, x.dtype, x.stride[0], k_contiguous};
+}
+
+GemmProblem problem(const GemmOperand& a, const GemmOperand& b, const TensorView& c, int64_t k) {
+  return {c.rows(), c.cols(), k, a, b, c.data, c.dtype, c.stride[0]};
+}
+
+// The three layouts differ in what the shapes must be and in which dimension is contiguous.
+GemmProblem nt_problem(const char* kernel, const ConstTensorView& a_MK, const ConstTensorView& b_NK,
+                       const TensorView& c_MN) {
+  check_shape(kernel, "b", b_NK, {c_MN.cols(), a_MK.cols()});
+  check_shape(kernel, "c", c_MN, {a_MK.rows(), b_NK.rows()});
+  return problem(operand(a_MK, true), operand(b_NK, true), c_MN, a_MK.cols());
+}
+
+GemmProblem nn_problem(const char* kernel, const ConstTensorView& a_MK, const ConstTensorView& b_KN,
+                       const TensorView& c_MN) {
+  check_shape(kernel, "b", b_KN, {a_MK.cols(), c_MN.cols()});
+  check_shape(kernel, "c", c_MN, {a_MK.rows(), b_KN.cols()});
+  return problem(operand(a_MK, true), operand(b_KN, false), c_MN, a_MK.cols());
+}
+
+GemmProblem tn_problem(const char* kernel, const ConstTensorView& a_KM, const ConstTensorView& b_KN,
+                       const TensorView& c_MN) {
+  check_shape(kernel, "b", b_KN, {a_KM.rows(), c_MN.cols()});
+  check_shape(kernel, "c", c_MN, {a_KM.cols(), b_KN.cols()});
+  return problem(operand(a_KM, false), operand(b_KN, false), c_MN, a_KM.rows());
+}
+
+using MakeProblem = GemmProblem (*)(const char*, const ConstTensorView&, const ConstTensorView&,
+                                    const TensorView&);
+
+void gemm(const char* kernel, MakeProblem make, Context& ctx, const ConstTensorView& a,
+          const ConstTensorView& b, const TensorView& c, GemmOptions options) {
+  check_same_device(kernel, ctx, {a, b, c});
+  check_operand(kernel, "a", a);
+  check_operand(kernel, "b", b);
+  check_output(kernel, c, options);
+  const GemmProblem p = make(kernel, a, b, c);
+  cpu::run_gemms(ctx, {&p, 1}, options);
+}
+
+// Groups that own rows of A and C and a matrix B each.
+void gemm_by_rows(const char* kernel, MakeProblem make, Context& ctx, const ConstTensorView& a,
+                  std::span<const ConstTensorView> b, const TensorView& c, GroupOffsets offsets,
+                  GemmOptions options) {
+  check_same_device(kernel, ctx, {a, c});
+  check_operand(kernel, "a", a);
+  check_output(kernel, c, options);
+  check_offsets(offsets, b.size(), a.rows());
+  ArenaScope scope(ctx.arena);
+  auto* problems = ctx.arena.alloc_array<GemmProblem>(static_cast<int64_t>(b.size()));
+  size_t count = 0;
+  for (size_t g = 0; g < b.size(); ++g) {
+    const int64_t begin = offsets[g], rows = offsets[g + 1] - begin;
+    if (rows == 0) continue;
+    check_same_device(kernel, ctx, {b[g]});
+    check_operand(kernel, "b", b[g]);
+    problems[count++] = make(kernel, a.row_range(begin, rows), b[g], c.row_range(begin, rows));
+  }
+  cpu::run_gemms(ctx, {problems, count}, options);
+}
+
+}  // namespace
+
+void gemm_nt(Context& ctx, ConstTensorView a, ConstTensorView b, TensorView c,
+             GemmOptions options) {
+  gemm("gemm_nt", nt_problem, ctx, a, b, c, options);
+}
+
+void gemm_nn(Context& ctx, ConstTensorView a, ConstTensorView b, TensorView c,
+             GemmOptions options) {
+  gemm("gemm_nn", nn_problem, ctx, a, b, c, options);
+}
+
+void gemm_tn(Context& ctx, ConstTensorView a, ConstTensorView b, TensorView c,
+             GemmOptions options) {
+  gemm("gemm_tn", tn_problem, ctx, a, b, c, options);
+}
+
+void grouped_gemm_nt(Context& ctx, ConstTensorView a, std::span<const ConstTensorView> b,
+                     TensorView c, GroupOffsets offsets, GemmOptions options) {
+  gemm_by_rows("grouped_gemm_nt", nt_problem, ctx, a, b, c, offsets, options);
+}
+
+void grouped_gemm_nn(Context& ctx, ConstTensorView a, std::span<const ConstTensorView> b,
+                     TensorView c, GroupOffsets offsets, GemmOptions options) {
+  gemm_by_rows("grouped_gemm_nn", nn_problem, ctx, a, b, c, offsets, options);
+}
+
+void grouped_gemm_tn(Context& ctx, ConstTensorView a, ConstTensorView b,
+                     std::span<const TensorView> c, GroupOffsets offsets, GemmOptions options) {
+  constexpr const char* kKernel = "grouped_gemm_tn";
+  check_same_device(kKernel, ctx, {a, b});
+  check_operand(kKernel, "a", a);
+  check_operand(kKernel, "b", b);
+  check_offsets(offsets, c.size(), a.rows());
+  ArenaScope scope(ctx.arena);
+  auto* problems = ctx.arena.alloc_array<GemmProblem>(static_cast<int64_t>(c.size()));
+  for (size_t g = 0; g < c.size(); ++g) {
+    const int64_t begin = offsets[g], rows = offsets[g + 1] - begin;
+    check_same_device(kKernel, ctx, {c[g]});
+    check_output(kKernel, c[g], options);
+    problems[g] = tn_problem(kKernel, a.row_range(begin, rows), b.row_range(begin, rows), c[g]);
+  }
+  cpu::run_gemms(ctx, {problems, c.size()}, options);
+}
+
+}  // namespace fathom::kernels

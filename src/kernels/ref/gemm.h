@@ -1,0 +1,24 @@
+#pragma once
+
+#include <span>
+
+#include "kernels/gemm.h"
+
+namespace fathom::kernels::ref {
+
+/// The definition of the matrix products of kernels/gemm.h: inputs rounded as options.precision
+/// says, exact products summed in double in ascending k, one rounding to the dtype of C (F32, BF16
+/// or F64; F64 keeps the exact sum for error bounds).
+void gemm_nt(ConstTensorView a_MK, ConstTensorView b_NK, TensorView c_MN, GemmOptions options = {});
+void gemm_nn(ConstTensorView a_MK, ConstTensorView b_KN, TensorView c_MN, GemmOptions options = {});
+void gemm_tn(ConstTensorView a_KM, ConstTensorView b_KN, TensorView c_MN, GemmOptions options = {});
+
+/// One product a group, on the rows [offsets[g], offsets[g+1]).
+void grouped_gemm_nt(ConstTensorView a_MK, std::span<const ConstTensorView> b_GNK, TensorView c_MN,
+                     GroupOffsets offsets, GemmOptions options = {});
+void grouped_gemm_nn(ConstTensorView a_MK, std::span<const ConstTensorView> b_GKN, TensorView c_MN,
+                     GroupOffsets offsets, GemmOptions options = {});
+void grouped_gemm_tn(ConstTensorView a_KM, ConstTensorView b_KN, std::span<const TensorView> c_GMN,
+                     GroupOffsets offsets, GemmOptions options = {});
+
+}  // namespace fathom::kernels::ref

@@ -1,0 +1,133 @@
+#pragma once
+
+#include <limits>
+#include <string>
+
+#include "kernel_test.h"
+#include "kernels/gemm.h"
+#include "kernels/ref/gemm.h"
+
+namespace fathom::gemm_test {
+
+using kernels::GemmOptions;
+using kernels::GemmPrecision;
+
+enum class Layout { kNT, kNN, kTN };
+inline constexpr Layout kLayouts[] = {Layout::kNT, Layout::kNN, Layout::kTN};
+inline constexpr DType kInputs[] = {DType::kF32, DType::kBF16};
+
+/// A strided matrix inside a larger buffer whose every other element is NaN: a kernel that reads
+/// outside the view poisons its result.
+struct Matrix {
+  Matrix(DType dtype, int64_t rows, int64_t cols, uint64_t seed, int64_t padding = 5)
+      : buffer(dtype, {rows + 2, cols + padding}) {
+    for (int64_t i = 0; i < buffer.view().elements(); ++i)
+      set_element(buffer, i, std::numeric_limits<float>::quiet_NaN());
+    view = buffer.view().row_range(1, rows).col_range(padding / 2, cols);
+    const Tensor values = random_tensor(dtype, {rows, cols}, seed);
+    for (int64_t i = 0; i < rows * cols; ++i) set(i / cols, i % cols, element(values, i));
+  }
+  int64_t index(int64_t r, int64_t c) const {
+    return (r + 1) * buffer.view().stride[0] + (buffer.view().cols() - view.cols()) / 2 + c;
+  }
+  float get(int64_t r, int64_t c) const { return element(buffer, index(r, c)); }
+  void set(int64_t r, int64_t c, float v) { set_element(buffer, index(r, c), v); }
+
+  Tensor buffer;
+  TensorView view;
+};
+
+/// True if everything around the view is still NaN.
+inline bool padding_untouched(const Matrix& m) {
+  const int64_t stride = m.buffer.view().cols(), first = m.index(0, 0) - stride;
+  for (int64_t i = 0; i < m.buffer.view().elements(); ++i) {
+    const int64_t r = i / stride - 1, c = i % stride - first;
+    const bool inside = r >= 0 && r < m.view.rows() && c >= 0 && c < m.view.cols();
+    if (!inside && !std::isnan(element(m.buffer, i))) return false;
+  }
+  return true;
+}
+
+inline Matrix operand_a(Layout l, DType t, int64_t m, int64_t k, uint64_t seed) {
+  return l == Layout::kTN ? Matrix(t, k, m, seed) : Matrix(t, m, k, seed);
+}
+inline Matrix operand_b(Layout l, DType t, int64_t n, int64_t k, uint64_t seed) {
+  return l == Layout::kNT ? Matrix(t, n, k, seed) : Matrix(t, k, n, seed);
+}
+
+inline void gemm(Context& ctx, Layout l, ConstTensorView a, ConstTensorView b, TensorView c,
+                 GemmOptions options) {
+  if (l == Layout::kNT) return kernels::gemm_nt(ctx, a, b, c, options);
+  if (l == Layout::kNN) return kernels::gemm_nn(ctx, a, b, c, options);
+  kernels::gemm_tn(ctx, a, b, c, options);
+}
+
+inline void ref_gemm(Layout l, ConstTensorView a, ConstTensorView b, TensorView c,
+                     GemmOptions options) {
+  if (l == Layout::kNT) return kernels::ref::gemm_nt(a, b, c, options);
+  if (l == Layout::kNN) return kernels::ref::gemm_nn(a, b, c, options);
+  kernels::ref::gemm_tn(a, b, c, options);
+}
+
+inline Tensor absolute(const ConstTensorView& x) {
+  Tensor y(DType::kF32, {x.rows(), x.cols()});
+  for (int64_t r = 0; r < x.rows(); ++r)
+    for (int64_t c = 0; c < x.cols(); ++c)
+      set_element(y, r * x.cols() + c, std::abs(element(x.row_range(r, 1), c)));
+  return y;
+}
+
+/// Checks c against the exact product (c_before is added when accumulating). Tolerance: the inputs
+/// are the same rounded numbers on both sides and their products are exact or rounded once, so a
+/// sum of K products and the old C in FP32, in whatever order, differs from the exact one by at
+/// most (K + 2)·u·(Σ|a||b| + |C|), u = 2^-24 (Higham, Accuracy and Stability, eq. 3.5). A BF16 C
+/// adds one rounding, 2^-8 relative.
+inline void expect_product(Layout l, ConstTensorView a, ConstTensorView b, const Matrix& c,
+                           const Matrix& c_before, GemmOptions options) {
+  const int64_t rows = c.view.rows(), cols = c.view.cols();
+  const int64_t k = l == Layout::kTN ? a.rows() : a.cols();
+  Tensor exact(DType::kF64, {rows, cols}), magnitude(DType::kF64, {rows, cols});
+  GemmOptions plain = options;
+  plain.accumulate = false;
+  ref_gemm(l, a, b, exact, plain);
+  ref_gemm(l, absolute(a), absolute(b), magnitude, plain);
+  const double u = std::ldexp(1.0, -24), u_out = c.view.dtype == DType::kBF16 ? 0x1p-8 : u;
+  double worst = 0;
+  std::string where;
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    const double old = options.accumulate ? c_before.get(i / cols, i % cols) : 0;
+    const double expected = exact.as<double>()[i] + old, actual = c.get(i / cols, i % cols);
+    if (std::isnan(expected) || std::isnan(actual)) {
+      ASSERT_EQ(std::isnan(actual), std::isnan(expected)) << i / cols << ", " << i % cols;
+      continue;
+    }
+    if (actual == expected) continue;  // infinities too
+    const double sum_error =
+        static_cast<double>(k + 2) * u * (magnitude.as<double>()[i] + std::abs(old));
+    const double bound = sum_error + u_out * (std::abs(expected) + sum_error);
+    const double ratio = std::abs(actual - expected) / bound;
+    if (!(ratio <= worst)) {
+      worst = ratio;
+      where = "at " + std::to_string(i / cols) + ", " + std::to_string(i % cols) + ": " +
+              std::to_string(actual) + ", expected " + std::to_string(expected);
+    }
+  }
+  EXPECT_LE(worst, 1) << where;
+}
+
+struct Case {
+  Layout layout = Layout::kNT;
+  int64_t m = 1, n = 1, k = 1;
+  DType a = DType::kF32, b = DType::kF32, c = DType::kF32;
+  GemmOptions options;
+};
+
+inline std::string describe(const Case& x) {
+  const char* layouts[] = {"NT", "NN", "TN"};
+  return std::string(layouts[static_cast<int>(x.layout)]) + " " + std::to_string(x.m) + "x" +
+         std::to_string(x.n) + "x" + std::to_string(x.k) + " " + name_of(x.a) + "·" + name_of(x.b) +
+         "→" + name_of(x.c) + (x.options.precision == GemmPrecision::kBF16 ? " bf16" : " f32") +
+         (x.options.accumulate ? " +=" : "");
+}
+
+}  // namespace fathom::gemm_test
