@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <utility>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -79,9 +78,10 @@ void FieldReader::wrong_type(std::string_view name, const json& value, std::stri
 bool FieldReader::read(std::string_view name, int64_t& out) {
   const json* value = find(name);
   if (!value) return false;
-  const bool fits = value->is_number_integer() &&
-                    !(value->is_number_unsigned() &&
-                      value->get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()});
+  constexpr int64_t kLimit = int64_t{1} << 53;  // exact in a double; sums of a few cannot overflow
+  const bool fits = value->is_number_unsigned()  ? value->get<uint64_t>() < uint64_t{kLimit}
+                    : value->is_number_integer() ? value->get<int64_t>() > -kLimit
+                                                 : false;
   if (!fits) wrong_type(name, *value, "an integer");
   if (fits) out = value->get<int64_t>();
   return fits;

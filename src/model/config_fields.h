@@ -16,6 +16,7 @@ namespace fathom {
 class ConfigProblems {
  public:
   void add(std::string_view field, std::string_view message);
+  bool empty() const { return messages_.empty(); }
   bool has(std::string_view field) const { return fields_.contains(std::string(field)); }
   /// True when none of the fields has a problem, so that a rule that joins them makes sense.
   bool clean(std::initializer_list<std::string_view> fields) const;

@@ -12,11 +12,13 @@
 namespace fathom {
 namespace {
 
-using nlohmann::json;
 using kernels::GateScoring;
+using nlohmann::json;
 using TopkMethod = ModelConfig::TopkMethod;
 
-bool is_v2(const ModelConfig& config) { return config.model_type == "deepseek_v2"; }
+bool is_v2(const ModelConfig& config) {
+  return config.model_type == "deepseek_v2";
+}
 
 /// A field that this architecture fixes: absent, or exactly `expected`.
 void require_fixed(FieldReader& fields, std::string_view name, const json& expected,
@@ -26,8 +28,7 @@ void require_fixed(FieldReader& fields, std::string_view name, const json& expec
   fields.problem(name, fmt::format("= {}: must be {}: {}", brief(*value), brief(expected), why));
 }
 
-void read_identity(FieldReader& fields, ModelConfig& config) {
-  fields.require("model_type", config.model_type);
+void read_architectures(FieldReader& fields, ModelConfig& config) {
   const json* architectures = fields.find("architectures");
   if (!architectures) return;
   const json expected = {is_v2(config) ? "DeepseekV2ForCausalLM" : "DeepseekV3ForCausalLM"};
@@ -53,7 +54,8 @@ void read_shape(FieldReader& fields, ModelConfig& config) {
   require_fixed(fields, "attention_dropout", 0.0, "attention has no dropout");
 }
 
-void read_attention(FieldReader& fields, const json& document, ModelConfig& config) {
+void read_attention(FieldReader& fields, const ConfigProblems& problems, const json& document,
+                    ModelConfig& config) {
   fields.require("num_attention_heads", config.num_attention_heads);
   fields.require("kv_lora_rank", config.kv_lora_rank);
   fields.require("qk_nope_head_dim", config.qk_nope_head_dim);
@@ -64,34 +66,43 @@ void read_attention(FieldReader& fields, const json& document, ModelConfig& conf
   if (!document.contains("q_lora_rank")) {
     fields.problem("q_lora_rank", "is missing: add it (null means one q_proj)");
   }
+  require_fixed(fields, "rope_interleave", true, "rotary pairs are interleaved");
+  fields.ignore({"num_key_value_heads", "qk_head_dim", "head_dim"});
+  if (!problems.clean({"num_attention_heads", "qk_nope_head_dim", "qk_rope_head_dim"})) return;
   require_fixed(fields, "num_key_value_heads", config.num_attention_heads,
                 "in MLA it equals num_attention_heads");
   require_fixed(fields, "qk_head_dim", config.qk_head_dim(),
                 "it is qk_nope_head_dim + qk_rope_head_dim");
   require_fixed(fields, "head_dim", config.qk_rope_head_dim, "it is qk_rope_head_dim");
-  require_fixed(fields, "rope_interleave", true, "rotary pairs are interleaved");
 }
 
 void read_scoring(FieldReader& fields, ModelConfig& config) {
   config.scoring_func = is_v2(config) ? GateScoring::kSoftmax : GateScoring::kSigmoid;
   std::string name;
   if (!fields.read("scoring_func", name)) return;
-  if (name == "sigmoid") config.scoring_func = GateScoring::kSigmoid;
-  else if (name == "softmax") config.scoring_func = GateScoring::kSoftmax;
-  else fields.problem("scoring_func", fmt::format("= {}: must be \"sigmoid\" or \"softmax\"",
-                                                  brief(json(name))));
+  if (name == "sigmoid")
+    config.scoring_func = GateScoring::kSigmoid;
+  else if (name == "softmax")
+    config.scoring_func = GateScoring::kSoftmax;
+  else
+    fields.problem("scoring_func",
+                   fmt::format("= {}: must be \"sigmoid\" or \"softmax\"", brief(json(name))));
 }
 
 void read_topk_method(FieldReader& fields, ModelConfig& config) {
   config.topk_method = is_v2(config) ? TopkMethod::kGreedy : TopkMethod::kNoauxTc;
   std::string name;
   if (!fields.read("topk_method", name)) return;
-  if (name == "greedy") config.topk_method = TopkMethod::kGreedy;
-  else if (name == "group_limited_greedy") config.topk_method = TopkMethod::kGroupLimitedGreedy;
-  else if (name == "noaux_tc") config.topk_method = TopkMethod::kNoauxTc;
-  else fields.problem("topk_method", fmt::format("= {}: must be \"greedy\", "
-                                                 "\"group_limited_greedy\" or \"noaux_tc\"",
-                                                 brief(json(name))));
+  if (name == "greedy")
+    config.topk_method = TopkMethod::kGreedy;
+  else if (name == "group_limited_greedy")
+    config.topk_method = TopkMethod::kGroupLimitedGreedy;
+  else if (name == "noaux_tc")
+    config.topk_method = TopkMethod::kNoauxTc;
+  else
+    fields.problem("topk_method", fmt::format("= {}: must be \"greedy\", "
+                                              "\"group_limited_greedy\" or \"noaux_tc\"",
+                                              brief(json(name))));
 }
 
 /// Groups may be left out only where they have no effect.
@@ -137,8 +148,8 @@ void read_rope_object(const json& object, const std::string& name, ConfigProblem
   fields.read("type", type);
   fields.read("rope_type", rope_type);
   if (!type.empty() && !rope_type.empty() && type != rope_type) {
-    fields.problem("rope_type", fmt::format("= \"{}\" contradicts type = \"{}\": keep one",
-                                            rope_type, type));
+    fields.problem("rope_type",
+                   fmt::format("= \"{}\" contradicts type = \"{}\": keep one", rope_type, type));
   }
   const std::string kind = rope_type.empty() ? type : rope_type;
   if (kind == "yarn") {
@@ -191,19 +202,21 @@ void read_eos(FieldReader& fields, ModelConfig& config) {
   }
   for (const json& id : *value) {
     if (!id.is_number_integer()) {
-      fields.problem("eos_token_id", fmt::format("= {}: must be an integer or a list of integers",
-                                                 brief(*value)));
+      fields.problem("eos_token_id",
+                     fmt::format("= {}: must be an integer or a list of integers", brief(*value)));
       return;
     }
-    if (!config.eos_token_id) config.eos_token_id = id.get<int64_t>();
-    else config.more_eos_token_ids.push_back(id.get<int64_t>());
+    if (!config.eos_token_id)
+      config.eos_token_id = id.get<int64_t>();
+    else
+      config.more_eos_token_ids.push_back(id.get<int64_t>());
   }
 }
 
 void read_block_size(FieldReader& fields, QuantizationConfig& quantization) {
   const json* size = fields.find("weight_block_size");
-  const bool pair = size && size->is_array() && size->size() == 2 && (*size)[0].is_number_integer() &&
-                    (*size)[1].is_number_integer();
+  const bool pair = size && size->is_array() && size->size() == 2 &&
+                    (*size)[0].is_number_integer() && (*size)[1].is_number_integer();
   if (pair) {
     quantization.block_rows = (*size)[0].get<int64_t>();
     quantization.block_cols = (*size)[1].get<int64_t>();
@@ -239,24 +252,75 @@ void read_quantization(FieldReader& fields, ConfigProblems& problems, ModelConfi
 /// Metadata, options of the training that made the model, and generation defaults: no effect on
 /// what the model computes.
 void ignore_metadata(FieldReader& fields) {
-  fields.ignore({"_name_or_path", "name_or_path", "auto_map", "transformers_version", "torch_dtype",
-                 "dtype", "use_cache", "ep_size", "pretraining_tp", "aux_loss_alpha", "seq_aux",
-                 "router_aux_loss_coef", "router_dtype", "output_router_logits",
-                 "output_attentions", "output_hidden_states", "output_scores", "return_dict",
-                 "return_dict_in_generate", "use_return_dict", "is_encoder_decoder", "is_decoder",
-                 "add_cross_attention", "cross_attention_hidden_size", "tie_encoder_decoder",
-                 "chunk_size_feed_forward", "id2label", "label2id", "num_labels", "problem_type",
-                 "torchscript", "use_bfloat16", "pruned_heads", "task_specific_params",
-                 "tokenizer_class", "prefix", "sep_token_id", "decoder_start_token_id",
-                 "finetuning_task", "tf_legacy_loss", "attn_implementation",
-                 "_attn_implementation", "_attn_implementation_autoset", "_commit_hash",
-                 "experts_implementation", "_experts_implementation", "_attn_implementation_internal",
-                 "temperature", "top_k", "top_p", "typical_p", "do_sample", "min_length",
-                 "max_length", "num_beams", "num_beam_groups", "diversity_penalty",
-                 "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
-                 "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences",
-                 "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
-                 "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
+  fields.ignore({"_name_or_path",
+                 "name_or_path",
+                 "auto_map",
+                 "transformers_version",
+                 "torch_dtype",
+                 "dtype",
+                 "use_cache",
+                 "ep_size",
+                 "pretraining_tp",
+                 "aux_loss_alpha",
+                 "seq_aux",
+                 "router_aux_loss_coef",
+                 "router_dtype",
+                 "output_router_logits",
+                 "output_attentions",
+                 "output_hidden_states",
+                 "output_scores",
+                 "return_dict",
+                 "return_dict_in_generate",
+                 "use_return_dict",
+                 "is_encoder_decoder",
+                 "is_decoder",
+                 "add_cross_attention",
+                 "cross_attention_hidden_size",
+                 "tie_encoder_decoder",
+                 "chunk_size_feed_forward",
+                 "id2label",
+                 "label2id",
+                 "num_labels",
+                 "problem_type",
+                 "torchscript",
+                 "use_bfloat16",
+                 "pruned_heads",
+                 "task_specific_params",
+                 "tokenizer_class",
+                 "prefix",
+                 "sep_token_id",
+                 "decoder_start_token_id",
+                 "finetuning_task",
+                 "tf_legacy_loss",
+                 "attn_implementation",
+                 "_attn_implementation",
+                 "_attn_implementation_autoset",
+                 "_commit_hash",
+                 "experts_implementation",
+                 "_experts_implementation",
+                 "_attn_implementation_internal",
+                 "temperature",
+                 "top_k",
+                 "top_p",
+                 "typical_p",
+                 "do_sample",
+                 "min_length",
+                 "max_length",
+                 "num_beams",
+                 "num_beam_groups",
+                 "diversity_penalty",
+                 "repetition_penalty",
+                 "length_penalty",
+                 "no_repeat_ngram_size",
+                 "encoder_no_repeat_ngram_size",
+                 "bad_words_ids",
+                 "num_return_sequences",
+                 "forced_bos_token_id",
+                 "forced_eos_token_id",
+                 "remove_invalid_values",
+                 "exponential_decay_length_penalty",
+                 "suppress_tokens",
+                 "begin_suppress_tokens",
                  "early_stopping"});
 }
 
@@ -271,9 +335,12 @@ ModelConfig ModelConfig::from_json(std::string_view text, const std::string& sou
   ModelConfig config;
   ConfigProblems problems;
   FieldReader fields(document, "", problems);
-  read_identity(fields, config);
+  fields.require("model_type", config.model_type);
+  check_model_type(config, problems);
+  problems.throw_if_any(source);  // of another architecture every field would be wrong
+  read_architectures(fields, config);
   read_shape(fields, config);
-  read_attention(fields, document, config);
+  read_attention(fields, problems, document, config);
   read_experts(fields, config);
   read_rope(fields, problems, config);
   fields.read("bos_token_id", config.bos_token_id);

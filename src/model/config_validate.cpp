@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
 
 namespace fathom {
 namespace {
@@ -20,14 +22,14 @@ class Rules {
   Rules(const ModelConfig& config, ConfigProblems& problems) : c(config), problems_(problems) {}
 
   void check() {
-    model_type();
+    check_model_type(c, problems_);
     sizes();
     attention();
     if (c.n_routed_experts > 0) experts();
     rope();
     tokens();
     quantization();
-    parameters();
+    if (problems_.empty()) parameters();
   }
 
  private:
@@ -42,14 +44,6 @@ class Rules {
   void within(std::string_view field, double value, double low, double high) {
     if (!(value >= low && value <= high)) {
       problem(field, fmt::format("= {}: must be from {} to {}", value, low, high));
-    }
-  }
-
-  void model_type() {
-    if (c.model_type != "deepseek_v2" && c.model_type != "deepseek_v3" &&
-        c.model_type != "kimi_k2") {
-      problem("model_type", fmt::format("= \"{:.60}\": must be deepseek_v2, deepseek_v3 or kimi_k2",
-                                        c.model_type));
     }
   }
 
@@ -72,8 +66,8 @@ class Rules {
     within("qk_rope_head_dim", c.qk_rope_head_dim, 2, 1 << 16);
     within("v_head_dim", c.v_head_dim, 1, 1 << 16);
     if (c.qk_rope_head_dim % 2 != 0) {
-      problem("qk_rope_head_dim", fmt::format("= {}: must be even: rotation acts on pairs",
-                                              c.qk_rope_head_dim));
+      problem("qk_rope_head_dim",
+              fmt::format("= {}: must be even: rotation acts on pairs", c.qk_rope_head_dim));
     }
   }
 
@@ -106,8 +100,8 @@ class Rules {
     }
     const int64_t in_group = c.n_routed_experts / c.n_group;
     if (c.topk_group > c.n_group) {
-      problem("topk_group", fmt::format("= {}: must be at most n_group = {}", c.topk_group,
-                                        c.n_group));
+      problem("topk_group",
+              fmt::format("= {}: must be at most n_group = {}", c.topk_group, c.n_group));
       return;
     }
     const int64_t reachable =
@@ -165,8 +159,8 @@ class Rules {
 
   void token(std::string_view field, int64_t id) {
     if (problems_.clean({"vocab_size"}) && (id < 0 || id >= c.vocab_size)) {
-      problem(field, fmt::format("= {}: must be from 0 to vocab_size - 1 = {}", id,
-                                 c.vocab_size - 1));
+      problem(field,
+              fmt::format("= {}: must be from 0 to vocab_size - 1 = {}", id, c.vocab_size - 1));
     }
   }
   void tokens() {
@@ -194,9 +188,9 @@ class Rules {
   void parameters() {
     const auto f = [](int64_t n) { return static_cast<double>(n); };
     const double hidden = f(c.hidden_size), heads = f(c.num_attention_heads);
-    const double attention = (hidden + f(c.q_lora_rank) + f(c.kv_lora_rank)) *
-                             (heads * f(c.qk_head_dim() + c.v_head_dim) + f(c.q_lora_rank) +
-                              f(c.kv_lora_rank));
+    const double attention =
+        (hidden + f(c.q_lora_rank) + f(c.kv_lora_rank)) *
+        (heads * f(c.qk_head_dim() + c.v_head_dim) + f(c.q_lora_rank) + f(c.kv_lora_rank));
     const double experts = f(c.n_routed_experts + c.n_shared_experts) * f(c.moe_intermediate_size);
     const double layers = f(c.num_hidden_layers + c.num_nextn_predict_layers);
     const double total = layers * (attention + 3 * hidden * (experts + f(c.intermediate_size))) +
@@ -212,6 +206,14 @@ class Rules {
 };
 
 }  // namespace
+
+void check_model_type(const ModelConfig& config, ConfigProblems& problems) {
+  const std::string& type = config.model_type;
+  if (type == "deepseek_v2" || type == "deepseek_v3" || type == "kimi_k2") return;
+  problems.add("model_type",
+               fmt::format("model_type = {}: must be deepseek_v2, deepseek_v3 or kimi_k2",
+                           brief(nlohmann::json(type))));
+}
 
 void find_contradictions(const ModelConfig& config, ConfigProblems& problems) {
   Rules(config, problems).check();

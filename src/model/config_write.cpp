@@ -21,7 +21,9 @@ const char* name_of(TopkMethod method) {
   return "";
 }
 
-Json or_null(std::optional<int64_t> value) { return value ? Json(*value) : Json(nullptr); }
+Json or_null(std::optional<int64_t> value) {
+  return value ? Json(*value) : Json(nullptr);
+}
 
 Json eos(const ModelConfig& config) {
   if (config.more_eos_token_ids.empty()) return or_null(config.eos_token_id);
