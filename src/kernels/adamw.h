@@ -7,9 +7,9 @@
 namespace fathom::kernels {
 
 struct AdamWStep {
-  float lr = 0, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, weight_decay = 0;
-  float grad_scale = 1;  ///< multiplies the gradient first (clipping)
-  int64_t step = 1;      ///< from 1, for the bias corrections
+  double lr = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
+  double grad_scale = 1;  ///< multiplies the gradient first (clipping)
+  int64_t step = 1;       ///< from 1, for the bias corrections
 };
 
 /// AdamW (Loshchilov & Hutter 2019) as PyTorch computes it, one pass over memory:

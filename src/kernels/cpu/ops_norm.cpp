@@ -1,0 +1,94 @@
+#include "kernels/cpu/ops_table.h"
+#include "kernels/cpu/vec.h"
+
+namespace fathom::kernels::cpu::FATHOM_ISA_NS {
+namespace {
+
+template <class X, class Y>
+void forward_row(const X* x, const float* w, float eps, Y* y, float* rstd_out, int64_t cols) {
+  const float sum = sum_vectors(cols, [&](int64_t i, auto part) {
+    const VecF v = load(x + i, part);
+    return v * v;
+  });
+  const float rstd = 1.0f / __builtin_sqrtf(sum / static_cast<float>(cols) + eps);
+  for_vectors(cols, [&](int64_t i, auto part) {
+    store(y + i, load(x + i, part) * rstd * load(w + i, part), part);
+  });
+  if (rstd_out) *rstd_out = rstd;
+}
+
+void forward(Rows x, const float* w, float eps, MutableRows y, float* rstd, int64_t rows,
+             int64_t cols) {
+  with_type(x.bf16, [&](auto tx) {
+    with_type(y.bf16, [&](auto ty) {
+      const auto* xp = static_cast<const decltype(tx)*>(x.data);
+      auto* yp = static_cast<decltype(ty)*>(y.data);
+      for (int64_t r = 0; r < rows; ++r)
+        forward_row(xp + r * x.stride, w, eps, yp + r * y.stride, rstd ? rstd + r : nullptr, cols);
+    });
+  });
+}
+
+template <class DY, class X, class DX>
+void backward_input_row(const DY* dy, const X* x, const float* w, float rstd, DX* dx,
+                        bool accumulate, int64_t cols) {
+  const float dot = sum_vectors(cols, [&](int64_t i, auto part) {
+    return load(dy + i, part) * load(w + i, part) * load(x + i, part);
+  });
+  const float x_factor = dot / static_cast<float>(cols) * rstd * rstd;
+  for_vectors(cols, [&](int64_t i, auto part) {
+    VecF v = (load(dy + i, part) * load(w + i, part) - load(x + i, part) * x_factor) * rstd;
+    if (accumulate) v += load(dx + i, part);
+    store(dx + i, v, part);
+  });
+}
+
+void backward_input(Rows dy, Rows x, const float* w, const float* rstd, MutableRows dx,
+                    bool accumulate, int64_t rows, int64_t cols) {
+  with_type(dy.bf16, [&](auto tdy) {
+    with_type(x.bf16, [&](auto tx) {
+      with_type(dx.bf16, [&](auto tdx) {
+        const auto* dyp = static_cast<const decltype(tdy)*>(dy.data);
+        const auto* xp = static_cast<const decltype(tx)*>(x.data);
+        auto* dxp = static_cast<decltype(tdx)*>(dx.data);
+        for (int64_t r = 0; r < rows; ++r)
+          backward_input_row(dyp + r * dy.stride, xp + r * x.stride, w, rstd[r],
+                             dxp + r * dx.stride, accumulate, cols);
+      });
+    });
+  });
+}
+
+/// kRows rows at a time, so that dw is read and written once for them.
+template <int kRows, class DY, class X>
+void add_weight_rows(const DY* dy, int64_t dy_stride, const X* x, int64_t x_stride,
+                     const float* rstd, float* dw, int64_t cols) {
+  for_vectors(cols, [&](int64_t i, auto part) {
+    VecF sum = {};
+    for (int r = 0; r < kRows; ++r)
+      sum += load(dy + r * dy_stride + i, part) * (load(x + r * x_stride + i, part) * rstd[r]);
+    store(dw + i, load(dw + i, part) + sum, part);
+  });
+}
+
+void backward_weight(Rows dy, Rows x, const float* rstd, float* dw, int64_t rows, int64_t cols) {
+  with_type(dy.bf16, [&](auto tdy) {
+    with_type(x.bf16, [&](auto tx) {
+      const auto* dyp = static_cast<const decltype(tdy)*>(dy.data);
+      const auto* xp = static_cast<const decltype(tx)*>(x.data);
+      int64_t r = 0;
+      for (; r + 4 <= rows; r += 4)
+        add_weight_rows<4>(dyp + r * dy.stride, dy.stride, xp + r * x.stride, x.stride, rstd + r,
+                           dw, cols);
+      for (; r < rows; ++r)
+        add_weight_rows<1>(dyp + r * dy.stride, dy.stride, xp + r * x.stride, x.stride, rstd + r,
+                           dw, cols);
+    });
+  });
+}
+
+}  // namespace
+
+const NormOps kNormOps = {forward, backward_input, backward_weight};
+
+}  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+
+namespace fathom {
+enum class Isa;
+}
+
+/// The per-instruction-set parts of the small operations: loops over rows or ranges of one thread.
+/// Argument checks and the split over threads are the callers', in kernels/*.cpp.
+namespace fathom::kernels::cpu {
+
+/// Rows of F32 or BF16; the stride counts elements.
+struct Rows {
+  const void* data;
+  int64_t stride;
+  bool bf16;
+};
+struct MutableRows {
+  void* data;
+  int64_t stride;
+  bool bf16;
+};
+
+struct NormOps {
+  void (*forward)(Rows x, const float* w, float eps, MutableRows y, float* rstd, int64_t rows,
+                  int64_t cols);
+  void (*backward_input)(Rows dy, Rows x, const float* w, const float* rstd, MutableRows dx,
+                         bool accumulate, int64_t rows, int64_t cols);
+  /// dw[c] += Σ_rows dy·x·rstd, rows in order.
+  void (*backward_weight)(Rows dy, Rows x, const float* rstd, float* dw, int64_t rows,
+                          int64_t cols);
+};
+
+struct ActivationOps {
+  void (*swiglu_forward)(Rows gate_up, MutableRows y, int64_t rows, int64_t width);
+  void (*swiglu_backward)(Rows gate_up, Rows dy, MutableRows dgate_up, int64_t rows, int64_t width);
+  void (*sigmoid)(const float* x, float* y, int64_t n);
+  void (*softmax)(const float* x, float* y, int64_t n);
+  /// e^x, sigmoid's and softmax's building block; here for its test.
+  void (*exp)(const float* x, float* y, int64_t n);
+  /// One token's heads, in place.
+  void (*rope)(MutableRows heads, int64_t count, int64_t width, const float* cos, const float* sin,
+               bool inverse);
+};
+
+struct LossOps {
+  /// logsumexp(logits) − logits[target].
+  float (*forward)(const float* logits, int64_t n, int64_t target);
+  /// The same; the row becomes scale·(softmax − onehot(target)), as F32, or as BF16 packed at its
+  /// beginning.
+  float (*forward_backward)(float* logits, int64_t n, int64_t target, float scale, bool to_bf16);
+};
+
+struct RowOps {
+  void (*fill)(MutableRows y, float value, int64_t n);
+  void (*copy)(Rows x, MutableRows y, int64_t n);
+  /// y += scale·x.
+  void (*add_scaled)(Rows x, float scale, float* y, int64_t n);
+  double (*sum)(Rows x, int64_t n);
+  double (*sum_of_squares)(Rows x, int64_t n);
+  /// out += Σ_k weight[k]·y[slot[k]]; weight may be null for ones.
+  void (*gather_add)(Rows y, const int32_t* slot, const float* weight, int64_t count, float* out,
+                     int64_t n);
+  /// dy = weight·dout; returns dout·y. dy may be y.
+  float (*scale_and_dot)(const float* dout, Rows y, float weight, MutableRows dy, int64_t n);
+};
+
+/// The constants of one AdamW step: see adamw.cpp.
+struct AdamWFactors {
+  float decay, one_minus_beta1, beta2, one_minus_beta2, rsqrt_correction2, eps, step_size,
+      grad_scale;
+};
+
+struct OptimizerOps {
+  void (*adamw)(const AdamWFactors& factors, float* w, const float* g, MutableRows m, MutableRows v,
+                int64_t n);
+  /// average = decay·average + one_minus_decay·w.
+  void (*ema)(float decay, float one_minus_decay, const float* w, MutableRows average, int64_t n);
+};
+
+struct OpsTable {
+  const NormOps& norm;
+  const ActivationOps& activation;
+  const LossOps& loss;
+  const RowOps& row;
+  const OptimizerOps& optimizer;
+};
+
+const OpsTable& ops_table(Isa isa);
+
+#define FATHOM_DECLARE_OPS(isa)              \
+  namespace isa {                            \
+  extern const NormOps kNormOps;             \
+  extern const ActivationOps kActivationOps; \
+  extern const LossOps kLossOps;             \
+  extern const RowOps kRowOps;               \
+  extern const OptimizerOps kOptimizerOps;   \
+  }
+FATHOM_DECLARE_OPS(scalar)
+FATHOM_DECLARE_OPS(avx2)
+FATHOM_DECLARE_OPS(avx512)
+#undef FATHOM_DECLARE_OPS
+
+}  // namespace fathom::kernels::cpu
