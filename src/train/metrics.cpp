@@ -1,0 +1,94 @@
+#include "train/metrics.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
+
+#include "base/file.h"
+#include "base/progress.h"
+
+namespace fathom::train {
+namespace {
+using Json = nlohmann::ordered_json;
+
+Json json_of(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+int64_t step_of(std::string_view line) {
+  const Json json = Json::parse(line, nullptr, false);
+  const bool valid = json.is_object() && json.contains("step") && json["step"].is_number_integer();
+  return valid ? json["step"].get<int64_t>() : -1;
+}
+
+/// The file up to the last whole line of a step not after last_step.
+std::string kept_lines(const std::filesystem::path& path, int64_t last_step) {
+  if (last_step == 0 || !std::filesystem::exists(path)) return {};
+  std::string text = read_text_file(path);
+  size_t end = 0;
+  for (size_t next; (next = text.find('\n', end)) != std::string::npos; end = next + 1) {
+    const int64_t step = step_of(std::string_view(text).substr(end, next - end));
+    if (step < 0 || step > last_step) break;
+  }
+  text.resize(end);
+  return text;
+}
+
+std::filesystem::path prepare(const std::filesystem::path& directory, int64_t last_step) {
+  make_directories(directory);
+  const auto path = directory / "metrics.jsonl";
+  write_text_file(path, kept_lines(path, last_step));
+  return path;
+}
+
+}  // namespace
+
+std::string to_json_line(const StepMetrics& m) {
+  Json line = {{"step", m.step},
+               {"tokens", m.tokens},
+               {"loss", m.loss},
+               {"mtp_loss", json_of(m.mtp_loss)},
+               {"balance_loss", json_of(m.balance_loss)},
+               {"lr", m.lr},
+               {"grad_norm", m.grad_norm},
+               {"tokens_per_s", m.tokens_per_s},
+               {"tflops", m.tflops},
+               {"mfu", m.mfu},
+               {"max_violation", json_of(m.max_violation)}};
+  if (m.valid_loss) line["valid_loss"] = *m.valid_loss;
+  return line.dump() + "\n";
+}
+
+std::string progress_note(const StepMetrics& m) {
+  std::string note = fmt::format("loss {:.3f}", m.loss);
+  if (m.valid_loss) note += fmt::format("  valid {:.3f}", *m.valid_loss);
+  return note + fmt::format("  lr {:.1e}  |g| {:.2f}  {}/s", m.lr, m.grad_norm,
+                            format_quantity(m.tokens_per_s, "tok"));
+}
+
+MetricsWriter::MetricsWriter(const std::filesystem::path& directory, int64_t last_step)
+    : lines_(prepare(directory, last_step)), events_(directory / "tensorboard", last_step + 1) {}
+
+void MetricsWriter::write(const StepMetrics& m) {
+  lines_.append(to_json_line(m));
+  std::vector<Scalar> scalars;
+  const auto add = [&](std::string_view tag, std::optional<double> value) {
+    if (value) scalars.emplace_back(tag, static_cast<float>(*value));
+  };
+  add("loss/train", m.loss);
+  add("loss/valid", m.valid_loss);
+  add("loss/mtp", m.mtp_loss);
+  add("loss/balance", m.balance_loss);
+  add("optimizer/lr", m.lr);
+  add("optimizer/grad_norm", m.grad_norm);
+  add("speed/tokens_per_s", m.tokens_per_s);
+  add("speed/tflops", m.tflops);
+  add("speed/mfu", m.mfu);
+  add("moe/max_violation", m.max_violation);
+  add("progress/tokens", static_cast<double>(m.tokens));
+  events_.add(m.step, scalars);
+}
+
+}  // namespace fathom::train
