@@ -3,6 +3,13 @@
 #include "kernels/rope.h"
 
 namespace fathom {
+namespace {
+
+// The norms of the two latents keep this eps whatever rms_norm_eps is, as in every released
+// implementation of the architecture.
+constexpr float kLatentNormEps = 1e-6f;
+
+}  // namespace
 
 kernels::MlaShape Mla::shape() const {
   return {config_.num_attention_heads, config_.qk_nope_head_dim, config_.qk_rope_head_dim,
@@ -23,14 +30,13 @@ void Mla::rotate(const Pass& pass, TensorView q_TX, TensorView k_rope_TR, bool i
 
 MlaProjections Mla::project(const Pass& pass, ConstTensorView x_TD) const {
   const int64_t tokens = pass.tokens(), latent = config_.kv_lora_rank;
-  const auto eps = static_cast<float>(config_.rms_norm_eps);
   MlaProjections p;
   p.q_TX = pass.alloc_activation(tokens, config_.num_attention_heads * config_.qk_head_dim());
   if (config_.q_lora_rank > 0) {
     p.q_a_TQ = pass.alloc_activation(tokens, config_.q_lora_rank);
     p.q_a_normed_TQ = pass.alloc_activation(tokens, config_.q_lora_rank);
     linear_forward(pass, w_.q_a_proj, x_TD, p.q_a_TQ);
-    p.q_norm = norm_forward(pass, w_.q_a_layernorm, eps, p.q_a_TQ, p.q_a_normed_TQ);
+    p.q_norm = norm_forward(pass, w_.q_a_layernorm, kLatentNormEps, p.q_a_TQ, p.q_a_normed_TQ);
     linear_forward(pass, w_.q_b_proj, p.q_a_normed_TQ, p.q_TX);
   } else {
     linear_forward(pass, w_.q_proj, x_TD, p.q_TX);
@@ -38,8 +44,8 @@ MlaProjections Mla::project(const Pass& pass, ConstTensorView x_TD) const {
   p.kv_a_TX = pass.alloc_activation(tokens, config_.cache_width());
   p.latent_TC = pass.alloc_activation(tokens, latent);
   linear_forward(pass, w_.kv_a_proj_with_mqa, x_TD, p.kv_a_TX);
-  p.latent_norm =
-      norm_forward(pass, w_.kv_a_layernorm, eps, p.kv_a_TX.col_range(0, latent), p.latent_TC);
+  p.latent_norm = norm_forward(pass, w_.kv_a_layernorm, kLatentNormEps,
+                               p.kv_a_TX.col_range(0, latent), p.latent_TC);
   rotate(pass, p.q_TX, p.kv_a_TX.col_range(latent, config_.qk_rope_head_dim), false);
   return p;
 }
