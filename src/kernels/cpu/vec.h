@@ -13,7 +13,9 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-#if defined(__AVX512F__)
+#if defined(FATHOM_VECTOR_BYTES)  // a test emulates wider vectors than the machine's
+constexpr int64_t kVectorBytes = FATHOM_VECTOR_BYTES;
+#elif defined(__AVX512F__)
 constexpr int64_t kVectorBytes = 64;
 #elif defined(__AVX2__)
 constexpr int64_t kVectorBytes = 32;
