@@ -17,6 +17,9 @@ find_program(CCACHE ccache)
 if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
 endif()
+if(FATHOM_BUILD_FUZZERS)
+  add_compile_options(-fsanitize=fuzzer-no-link) # coverage of every layer guides the fuzzer
+endif()
 
 add_library(fathom_options INTERFACE)
 target_compile_options(fathom_options INTERFACE -Wall -Wextra -Wconversion -Wno-sign-conversion
@@ -43,6 +46,9 @@ endfunction()
 # With ISAS the program is registered once for each instruction set, forced by FATHOM_ISA;
 # an instruction set that the machine lacks is reported as skipped (exit code 77).
 function(fathom_test name)
+  if(NOT FATHOM_BUILD_TESTS)
+    return()
+  endif()
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS;ISAS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE fathom_test_main ${ARG_LIBS})

@@ -138,33 +138,39 @@ void read_experts(FieldReader& fields, ModelConfig& config) {
   read_groups(fields, config);
 }
 
+YarnConfig read_yarn(FieldReader& fields) {
+  YarnConfig yarn;
+  fields.require("factor", yarn.factor);
+  fields.require("original_max_position_embeddings", yarn.original_max_position_embeddings);
+  fields.read("beta_fast", yarn.beta_fast);
+  fields.read("beta_slow", yarn.beta_slow);
+  fields.read("mscale", yarn.mscale);
+  fields.read("mscale_all_dim", yarn.mscale_all_dim);
+  require_fixed(fields, "truncate", true, "the ramp runs between whole dimensions");
+  return yarn;
+}
+
 /// The members of rope_scaling (as published) or rope_parameters (transformers 5).
 void read_rope_object(const json& object, const std::string& name, ConfigProblems& problems,
                       ModelConfig& config, std::optional<double>& theta) {
   FieldReader fields(object, name + ".", problems);
   double own_theta = 0;
   if (fields.read("rope_theta", own_theta)) theta = own_theta;
-  std::string type, rope_type;
+  std::string type = "default", rope_type;
   fields.read("type", type);
-  fields.read("rope_type", rope_type);
-  if (!type.empty() && !rope_type.empty() && type != rope_type) {
-    fields.problem("rope_type",
-                   fmt::format("= \"{}\" contradicts type = \"{}\": keep one", rope_type, type));
+  if (fields.read("rope_type", rope_type)) {
+    if (object.contains("type") && type != rope_type) {
+      fields.problem("type", fmt::format("= {} contradicts rope_type = {}: keep one",
+                                         brief(json(type)), brief(json(rope_type))));
+      return;
+    }
+    type = rope_type;
   }
-  const std::string kind = rope_type.empty() ? type : rope_type;
-  if (kind == "yarn") {
-    YarnConfig yarn;
-    fields.require("factor", yarn.factor);
-    fields.require("original_max_position_embeddings", yarn.original_max_position_embeddings);
-    fields.read("beta_fast", yarn.beta_fast);
-    fields.read("beta_slow", yarn.beta_slow);
-    fields.read("mscale", yarn.mscale);
-    fields.read("mscale_all_dim", yarn.mscale_all_dim);
-    require_fixed(fields, "truncate", true, "the ramp runs between whole dimensions");
-    config.rope_scaling = yarn;
-  } else if (kind != "default" && !object.empty()) {
-    fields.problem("type", fmt::format("= {}: must be \"yarn\" or \"default\"", brief(json(kind))));
+  if (type != "yarn" && type != "default") {
+    fields.problem("type", fmt::format("= {}: must be \"yarn\" or \"default\"", brief(json(type))));
+    return;
   }
+  if (type == "yarn") config.rope_scaling = read_yarn(fields);
   fields.finish();
 }
 
