@@ -70,11 +70,11 @@ def main():
     print("// clang-format off")
     print_array("const std::array<std::string_view, 30> kCategoryNames",
                 [f'"{name}"' for name in CATEGORIES])
-    print_array(f"constexpr std::array<uint32_t, {len(starts)}> kCategoryRunData",
+    print_array("constexpr uint32_t kCategoryRunData[]",
                 [f"{c << 8 | CATEGORIES.index(category[c]):#x}" for c in starts])
     for name, pattern in (("White", r"\s"), ("Word", r"\w")):
         found = runs(members(pattern))
-        print_array(f"constexpr std::array<CodePointRange, {len(found)}> k{name}RangeData",
+        print_array(f"constexpr CodePointRange k{name}RangeData[]",
                     [f"{{{a:#x}, {b:#x}}}" for a, b in found])
     print("// clang-format on")
     print("const std::span<const uint32_t> kCategoryRuns = kCategoryRunData;")

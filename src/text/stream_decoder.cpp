@@ -1,0 +1,22 @@
+#include "text/stream_decoder.h"
+
+#include "text/unicode.h"
+
+namespace fathom {
+
+std::string StreamDecoder::add(int32_t id) {
+  if (skip_special_ && tokenizer_.is_special(id)) return {};
+  pending_ += tokenizer_.token_bytes(id);
+  const size_t ready = pending_.size() - incomplete_suffix(pending_);
+  const std::string text = replace_invalid_utf8(std::string_view(pending_).substr(0, ready));
+  pending_.erase(0, ready);
+  return text;
+}
+
+std::string StreamDecoder::finish() {
+  const std::string text = replace_invalid_utf8(pending_);
+  pending_.clear();
+  return text;
+}
+
+}  // namespace fathom

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "text/added_tokens.h"
+#include "text/bpe.h"
+#include "text/pre_tokenizer.h"
+
+namespace fathom {
+
+struct StringHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+};
+using TokenIds = std::unordered_map<std::string, int32_t, StringHash, std::equal_to<>>;
+
+/// What a tokenizer.json says, checked: ids are 0 to n-1 without holes or doubles, every merge
+/// names tokens of the vocabulary, and no setting is one that Fathom would have to ignore.
+struct TokenizerFile {
+  TokenIds ids;                         ///< by spelling in the file; added tokens included
+  std::vector<std::string> bytes;       ///< by id: what the token decodes to
+  std::array<int32_t, 256> byte_ids{};  ///< the tokens of single bytes; -1: none
+  std::vector<Bpe::Merge> merges;
+  bool ignore_merges = false;
+  std::vector<AddedToken> added_tokens;
+  std::vector<SplitStep> split_steps;
+  std::vector<int32_t> prefix, suffix;  ///< the post-processor's special tokens around a text
+};
+
+/// What a tokenizer_config.json says; absent or null fields are empty.
+struct TokenizerConfig {
+  std::optional<bool> add_bos_token, add_eos_token;
+  std::optional<std::string> bos_token, eos_token, pad_token;
+  std::string chat_template;
+};
+
+/// Throw Error naming `source`, the field, its value and what to do.
+TokenizerFile parse_tokenizer_json(std::string_view json, const std::string& source);
+TokenizerConfig parse_tokenizer_config(std::string_view json, const std::string& source);
+
+}  // namespace fathom
