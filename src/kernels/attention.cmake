@@ -1,5 +1,6 @@
-target_sources(fathom_kernels PRIVATE attention.cpp attention_decode.cpp cpu/attention_dispatch.cpp)
-fathom_isa_sources(ISAS scalar avx2 avx512 avx512_bf16 amx
-                   SOURCES cpu/attention_forward.cpp cpu/attention_backward.cpp
-                           cpu/attention_decode.cpp cpu/attention_table.cpp)
+# Attention: tiles of products (block_gemm) with row operations between them.
+target_sources(fathom_kernels PRIVATE
+  attention.cpp attention_decode.cpp cpu/attention_forward.cpp cpu/attention_backward.cpp
+  cpu/attention_table.cpp)
+fathom_isa_sources(ISAS scalar avx2 avx512 SOURCES cpu/attention_rows.cpp)
 target_sources(fathom_kernels_ref PRIVATE ref/attention.cpp)

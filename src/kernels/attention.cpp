@@ -11,12 +11,9 @@ namespace fathom::kernels {
 namespace {
 
 using cpu::AttentionItem;
-using cpu::kAttentionTile;
+using cpu::kQueryTile;
 
-/// Tiles of queries a forward item takes at most: keys are packed once for all of them.
-constexpr int64_t kTilesPerItem = 4;
-
-void check_inputs(const char* kernel, const Context& ctx, const cpu::AttentionTensors& in,
+void check_inputs(const char* kernel, const Context& ctx, const cpu::AttentionInputs& in,
                   std::span<const int64_t> offsets) {
   const MlaShape& s = in.shape;
   const int64_t T = in.q_TX.rows();
@@ -31,7 +28,6 @@ void check_inputs(const char* kernel, const Context& ctx, const cpu::AttentionTe
   FATHOM_ASSERT(std::is_sorted(offsets.begin(), offsets.end()));
 }
 
-/// Checks an output or gradient: the dtype of q, the shape of `like`.
 void check_output(const char* kernel, const char* argument, const Context& ctx,
                   const ConstTensorView& x, DType dtype, int64_t rows, int64_t cols) {
   check_same_device(kernel, ctx, {x});
@@ -60,10 +56,9 @@ std::vector<AttentionItem> make_items(int64_t heads, std::span<const int64_t> of
 /// Large items unless that leaves threads without work; results do not depend on the choice.
 std::vector<AttentionItem> forward_items(int64_t heads, std::span<const int64_t> offsets,
                                          int threads) {
-  for (int64_t tiles = kTilesPerItem;; tiles /= 2) {
-    auto items = make_items(heads, offsets, tiles * kAttentionTile);
-    if (tiles == 1 || static_cast<int64_t>(items.size()) >= 4 * threads || threads == 1)
-      return items;
+  for (int64_t queries = cpu::kQueryBlock;; queries -= kQueryTile) {
+    auto items = make_items(heads, offsets, queries);
+    if (queries == kQueryTile || threads == 1 || std::ssize(items) >= 4 * threads) return items;
   }
 }
 
@@ -119,17 +114,17 @@ void mla_attention_forward(Context& ctx, const MlaShape& shape, ConstTensorView 
                            TensorView lse_TH, GemmPrecision precision) {
   const char* name = "mla_attention_forward";
   const int64_t T = q_TX.rows();
-  const cpu::ForwardArgs args{{shape, precision, q_TX, kv_TX, k_rope_TR}, out_TX, lse_TH};
+  const cpu::AttentionForward args{
+      {ctx.isa, shape, precision, q_TX, kv_TX, k_rope_TR}, out_TX, lse_TH};
   check_inputs(name, ctx, args.in, sequence_offsets);
   check_output(name, "out_TX", ctx, out_TX, q_TX.dtype, T, shape.heads * shape.v_dim);
   check_output(name, "lse_TH", ctx, lse_TH, DType::kF32, T, shape.heads);
 
-  const auto& kernels = cpu::attention_kernels(ctx.isa);
   const auto items = forward_items(shape.heads, sequence_offsets, ctx.pool.size());
   const ArenaScope scope(ctx.arena);
-  const Scratch scratch(ctx, kernels.forward_scratch(args.in, kTilesPerItem * kAttentionTile));
-  ctx.pool.for_each(static_cast<int64_t>(items.size()), [&](int64_t i, int thread) {
-    kernels.forward(args, items[i], scratch.of(thread));
+  const Scratch scratch(ctx, cpu::attention_forward_scratch(args.in));
+  ctx.pool.for_each(std::ssize(items), [&](int64_t i, int thread) {
+    cpu::attention_forward(args, items[i], scratch.of(thread));
   });
 }
 
@@ -141,8 +136,8 @@ void mla_attention_backward(Context& ctx, const MlaShape& shape, ConstTensorView
   const char* name = "mla_attention_backward";
   const int64_t T = q_TX.rows(), H = shape.heads;
   const ArenaScope scope(ctx.arena);
-  const cpu::BackwardArgs args{
-      {shape, precision, q_TX, kv_TX, k_rope_TR},           out_TX, lse_TH, dout_TX, dq_TX, dkv_TX,
+  const cpu::AttentionBackward args{
+      {ctx.isa, shape, precision, q_TX, kv_TX, k_rope_TR},  out_TX, lse_TH, dout_TX, dq_TX, dkv_TX,
       ctx.arena.alloc_array<float>(T * H * shape.rope_dim),
   };
   check_inputs(name, ctx, args.in, sequence_offsets);
@@ -153,12 +148,11 @@ void mla_attention_backward(Context& ctx, const MlaShape& shape, ConstTensorView
   check_output(name, "dkv_TX", ctx, dkv_TX, q_TX.dtype, T, kv_TX.cols());
   check_output(name, "dk_rope_TR", ctx, dk_rope_TR, q_TX.dtype, T, shape.rope_dim);
 
-  const auto& kernels = cpu::attention_kernels(ctx.isa);
   const int64_t longest = longest_sequence(sequence_offsets);
   const auto items = make_items(H, sequence_offsets, std::max<int64_t>(longest, 1));
-  const Scratch scratch(ctx, kernels.backward_scratch(args.in, longest));
-  ctx.pool.for_each(static_cast<int64_t>(items.size()), [&](int64_t i, int thread) {
-    kernels.backward(args, items[i], scratch.of(thread));
+  const Scratch scratch(ctx, cpu::attention_backward_scratch(args.in, longest));
+  ctx.pool.for_each(std::ssize(items), [&](int64_t i, int thread) {
+    cpu::attention_backward(args, items[i], scratch.of(thread));
   });
   if (dk_rope_TR.dtype == DType::kBF16)
     sum_over_heads(ctx, args.dk_rope_THR, H, dk_rope_TR.matrix<BF16>());

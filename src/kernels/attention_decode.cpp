@@ -1,148 +1,212 @@
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "kernels/attention.h"
 #include "kernels/checks.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_rows.h"
+#include "kernels/cpu/block_gemm.h"
 
 namespace fathom::kernels {
 namespace {
 
-using cpu::DecodeArgs;
-using cpu::DecodePartial;
-using cpu::kDecodeChunk;
-using cpu::kDecodeHeads;
+using cpu::SoftmaxState;
 
-/// Tokens processed together: what bounds the memory of partial results for a long prefill.
-constexpr int64_t kTokens = 16;
+/// Cache rows of one partial result: fixed, so that sums are taken in the same order whatever else
+/// the call decodes and however many threads there are.
+constexpr int64_t kChunk = 256;
+/// (token, head) pairs decoded together: bounds the memory of scores and partial results.
+constexpr int64_t kPairs = 512;
+/// Heads are split over threads, when there are fewer chunks than threads, in multiples of this.
+constexpr int64_t kHeadGroup = 16;
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-void check_inputs(const Context& ctx, const DecodeArgs& args, const TensorView& out) {
+struct Decode {
+  ConstTensorView q_latent_THC, q_rope_THR, cache_SX;
+  std::span<const int32_t> position_T;
+  float scale;
+  TensorView out_latent_THC;
+
+  int64_t heads() const { return q_latent_THC.shape[1]; }
+  int64_t latent() const { return q_latent_THC.shape[2]; }
+  int64_t rope() const { return q_rope_THR.shape[2]; }
+  /// Products are as precise as the cache.
+  GemmPrecision precision() const {
+    return cache_SX.dtype == DType::kBF16 ? GemmPrecision::kBF16 : GemmPrecision::kF32;
+  }
+};
+
+void check(const Context& ctx, const Decode& d) {
   const char* name = "mla_absorbed_decode";
-  const int64_t T = args.q_latent_THC.shape[0], H = args.q_latent_THC.shape[1];
-  const int64_t C = args.q_latent_THC.shape[2], R = args.q_rope_THR.shape[2];
-  check_same_device(name, ctx, {args.q_latent_THC, args.q_rope_THR, args.cache_SX, out});
-  check_dtype(name, "q_latent_THC", args.q_latent_THC, {DType::kF32});
-  check_dtype(name, "q_rope_THR", args.q_rope_THR, {DType::kF32});
-  check_dtype(name, "cache_SX", args.cache_SX, {DType::kF32, DType::kBF16});
-  check_dtype(name, "out_latent_THC", out, {DType::kF32});
-  check_shape(name, "q_rope_THR", args.q_rope_THR, {T, H, R});
-  check_shape(name, "cache_SX", args.cache_SX, {args.cache_SX.rows(), C + R});
-  check_shape(name, "out_latent_THC", out, {T, H, C});
-  FATHOM_ASSERT(static_cast<int64_t>(args.position_T.size()) == T);
-  for (int32_t p : args.position_T) FATHOM_ASSERT(p >= 0 && p < args.cache_SX.rows());
+  const int64_t T = d.q_latent_THC.shape[0], H = d.heads(), C = d.latent(), R = d.rope();
+  check_same_device(name, ctx, {d.q_latent_THC, d.q_rope_THR, d.cache_SX, d.out_latent_THC});
+  check_dtype(name, "q_latent_THC", d.q_latent_THC, {DType::kF32});
+  check_dtype(name, "q_rope_THR", d.q_rope_THR, {DType::kF32});
+  check_dtype(name, "cache_SX", d.cache_SX, {DType::kF32, DType::kBF16});
+  check_dtype(name, "out_latent_THC", d.out_latent_THC, {DType::kF32});
+  check_shape(name, "q_rope_THR", d.q_rope_THR, {T, H, R});
+  check_shape(name, "cache_SX", d.cache_SX, {d.cache_SX.rows(), C + R});
+  check_shape(name, "out_latent_THC", d.out_latent_THC, {T, H, C});
+  FATHOM_ASSERT(std::ssize(d.position_T) == T);
+  for (int32_t p : d.position_T) FATHOM_ASSERT(p >= 0 && p < d.cache_SX.rows());
 }
 
-/// Memory for `count` partial results of `rows` (token, head) pairs each.
-DecodePartial allocate(Arena& arena, int64_t count, int64_t rows, int64_t C) {
-  return {arena.alloc_array<float>(count * rows), arena.alloc_array<float>(count * rows),
-          arena.alloc_array<float>(count * rows * C)};
+/// One head of one token of a [T, H, n] tensor, as a matrix of one row.
+template <class View>
+View head_row(const View& x_THN, int64_t t, int64_t h) {
+  View row = x_THN.slice(0, t, 1).slice(1, h, 1);
+  row.rank = 2;
+  row.shape = {1, x_THN.shape[2]};
+  row.stride = {x_THN.shape[2], 1};
+  return row;
 }
 
-DecodePartial at(const DecodePartial& p, int64_t row, int64_t C) {
-  return {p.highest + row, p.sum + row, p.acc_THC + row * C};
-}
-
-/// Adds one (token, head)'s partial result to what earlier chunks gave.
-void merge(const DecodePartial& total, const DecodePartial& part, int64_t C) {
-  // A NaN on either side stays: the comparison keeps total's, and e^(NaN) carries part's.
-  const float highest = std::max(*total.highest, *part.highest);
-  const float keep = std::exp(*total.highest - highest);
-  const float take = std::exp(*part.highest - highest);
-  *total.highest = highest;
-  *total.sum = *total.sum * keep + *part.sum * take;
-  for (int64_t i = 0; i < C; ++i)
-    total.acc_THC[i] = total.acc_THC[i] * keep + part.acc_THC[i] * take;
-}
-
-/// Decodes tokens [t_begin, t_end). Chunks of the cache are computed in waves, one partial result
-/// each, and merged in their order: the same sums whatever the number of threads.
-class Wave {
+/// A batch of tokens. Its (token, head) pairs are rows of one matrix, ordered by group of heads,
+/// token, head, so that a group's rows are contiguous. Chunks of the cache are computed in waves,
+/// one partial result each, and merged in their order.
+class Batch {
  public:
-  Wave(Context& ctx, const DecodeArgs& args, int64_t t_begin, int64_t t_end)
-      : ctx_(ctx),
-        args_(args),
-        t_begin_(t_begin),
-        t_end_(t_end),
-        H_(args.q_latent_THC.shape[1]),
-        C_(args.q_latent_THC.shape[2]),
-        kernels_(cpu::attention_kernels(ctx.isa)) {
-    const auto last =
-        std::max_element(args.position_T.begin() + t_begin, args.position_T.begin() + t_end);
-    chunks_ = ceil_div(int64_t{*last} + 1, kDecodeChunk);
-    width_ = std::min<int64_t>(chunks_, 2 * ctx.pool.size());
-    scratch_bytes_ = (kernels_.decode_scratch(args) + 63) / 64 * 64;
-    scratch_ = static_cast<std::byte*>(
-        ctx.arena.alloc_bytes(scratch_bytes_ * static_cast<size_t>(ctx.pool.size())));
-    parts_ = allocate(ctx.arena, width_, rows(), C_);
-    total_ = allocate(ctx.arena, 1, rows(), C_);
+  Batch(Context& ctx, const Decode& d, int64_t t_begin, int64_t tokens)
+      : ctx_(ctx), d_(d), t_begin_(t_begin), tokens_(tokens), rows_(cpu::attention_rows(ctx.isa)) {
+    const auto positions = d.position_T.subspan(t_begin, tokens);
+    end_ = *std::max_element(positions.begin(), positions.end()) + 1;
+    chunks_ = ceil_div(end_, kChunk);
+    wave_ = std::min<int64_t>(chunks_, 2 * ctx.pool.size());
+    groups_ = std::clamp<int64_t>(ceil_div(2 * ctx.pool.size(), wave_), 1,
+                                  ceil_div(d.heads(), kHeadGroup));
+    allocate();
+    gather_queries();
   }
 
-  void run(const TensorView& out_THC) {
-    for (int64_t chunk = 0; chunk < chunks_; chunk += width_) {
-      const int64_t count = std::min(width_, chunks_ - chunk);
-      compute(chunk, count);
-      merge_all(chunk, count);
+  void run() {
+    for (int64_t first = 0; first < chunks_; first += wave_) {
+      const int64_t count = std::min(wave_, chunks_ - first);
+      ctx_.pool.for_each(count * groups_, [&](int64_t i, int thread) {
+        compute(first + i / groups_, i % groups_, parts_[i / groups_], thread);
+      });
+      ctx_.pool.for_range(pairs(), 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t part = 0; part < count; ++part) merge(first + part, begin, end);
+      });
     }
-    write(out_THC);
+    write();
   }
 
  private:
-  int64_t rows() const { return (t_end_ - t_begin_) * H_; }
+  int64_t pairs() const { return tokens_ * d_.heads(); }
+  int64_t head_begin(int64_t group) const {
+    return std::min(d_.heads(), ceil_div(d_.heads(), kHeadGroup) * group / groups_ * kHeadGroup);
+  }
+  int64_t seen(int64_t token, int64_t chunk) const {
+    return std::clamp<int64_t>(d_.position_T[t_begin_ + token] + 1 - chunk * kChunk, 0, kChunk);
+  }
 
-  void compute(int64_t first_chunk, int64_t count) {
-    // Heads are split only as far as it takes to give every thread work.
-    const int64_t groups = ceil_div(H_, kDecodeHeads);
-    const int64_t splits = std::clamp<int64_t>(ceil_div(2 * ctx_.pool.size(), count), 1, groups);
-    ctx_.pool.for_each(count * splits, [&](int64_t i, int thread) {
-      const int64_t part = i / splits, split = i % splits;
-      const cpu::DecodeItem item{(first_chunk + part) * kDecodeChunk, t_begin_, t_end_,
-                                 groups * split / splits * kDecodeHeads,
-                                 std::min(H_, groups * (split + 1) / splits * kDecodeHeads)};
-      kernels_.decode(args_, item, at(parts_, part * rows(), C_),
-                      scratch_ + scratch_bytes_ * static_cast<size_t>(thread));
+  void allocate() {
+    const int64_t C = d_.latent(), X = d_.cache_SX.cols();
+    const auto state = [&] {
+      return SoftmaxState{ctx_.arena.alloc_array<float>(pairs()),
+                          ctx_.arena.alloc_array<float>(pairs()),
+                          {ctx_.arena.alloc_array<float>(pairs() * C), pairs(), C, C}};
+    };
+    total_ = state();
+    parts_ = ctx_.arena.alloc_array<SoftmaxState>(wave_);
+    for (int64_t i = 0; i < wave_; ++i) parts_[i] = state();
+    const DType dtype = d_.cache_SX.dtype;
+    q_PX_ = ctx_.arena.alloc(dtype, {pairs(), X});
+    workspaces_ = ctx_.arena.alloc_array<Workspace>(ctx_.pool.size());
+    const size_t bytes =
+        std::max(cpu::block_gemm_workspace(ctx_.isa, d_.precision(), pairs(), kChunk, X),
+                 cpu::block_gemm_workspace(ctx_.isa, d_.precision(), pairs(), C, kChunk));
+    for (int t = 0; t < ctx_.pool.size(); ++t)
+      workspaces_[t] = {{ctx_.arena.alloc_array<float>(pairs() * kChunk), pairs(), kChunk, kChunk},
+                        ctx_.arena.alloc(dtype, {pairs(), kChunk}),
+                        ctx_.arena.alloc_bytes(bytes)};
+  }
+
+  /// body(row, token, head) for every pair.
+  template <class F>
+  void for_pairs(F&& body) const {
+    int64_t row = 0;
+    for (int64_t g = 0; g < groups_; ++g)
+      for (int64_t t = 0; t < tokens_; ++t)
+        for (int64_t h = head_begin(g); h < head_begin(g + 1); ++h) body(row++, t, h);
+  }
+
+  void gather_queries() {
+    for_pairs([&](int64_t row, int64_t t, int64_t h) {
+      cpu::convert_rows(ctx_.isa, head_row(d_.q_latent_THC, t_begin_ + t, h),
+                        cpu::block(q_PX_, row, 1, 0, d_.latent()));
+      cpu::convert_rows(ctx_.isa, head_row(d_.q_rope_THR, t_begin_ + t, h),
+                        cpu::block(q_PX_, row, 1, d_.latent(), d_.rope()));
     });
   }
 
-  void merge_all(int64_t first_chunk, int64_t count) {
-    ctx_.pool.for_range(rows(), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t row = begin; row < end; ++row)
-        for (int64_t part = 0; part < count; ++part) {
-          if ((first_chunk + part) * kDecodeChunk > args_.position_T[t_begin_ + row / H_]) break;
-          const DecodePartial total = at(total_, row, C_);
-          const DecodePartial from = at(parts_, part * rows() + row, C_);
-          if (first_chunk + part == 0) {
-            *total.highest = *from.highest;
-            *total.sum = *from.sum;
-            std::copy_n(from.acc_THC, C_, total.acc_THC);
-          } else {
-            merge(total, from, C_);
-          }
-        }
-    });
+  void compute(int64_t chunk, int64_t group, const SoftmaxState& part, int thread) {
+    const int64_t heads = head_begin(group + 1) - head_begin(group);
+    const int64_t row = tokens_ * head_begin(group), count = tokens_ * heads;
+    const int64_t keys = std::min(kChunk, end_ - chunk * kChunk);
+    const Workspace& w = workspaces_[thread];
+    const ConstTensorView cache = d_.cache_SX.row_range(chunk * kChunk, keys);
+    const MatrixView<float> scores = {w.scores_PS.data, count, keys, kChunk};
+    cpu::block_gemm(ctx_.isa, cpu::GemmLayout::kNT, d_.precision(), q_PX_.row_range(row, count),
+                    cache, scores, false, w.gemm);
+    const TensorView weights = cpu::block(w.weights_PS, 0, count, 0, keys);
+    std::fill_n(part.highest + row, count, -std::numeric_limits<float>::infinity());
+    std::fill_n(part.sum + row, count, 0.0f);
+    for (int64_t t = 0; t < tokens_; ++t) {
+      const int64_t at = t * heads;
+      const SoftmaxState state = {part.highest + row + at, part.sum + row + at, {}};
+      rows_.online_softmax({scores.row(at), cpu::rows_of(weights.row_range(at, heads)), kChunk,
+                            heads, keys, seen(t, chunk), 0, d_.scale},
+                           state);
+    }
+    cpu::block_gemm(ctx_.isa, cpu::GemmLayout::kNN, d_.precision(), weights,
+                    cache.col_range(0, d_.latent()), cpu::row_range(part.acc, row, count), false,
+                    w.gemm);
   }
 
-  void write(const TensorView& out_THC) {
-    for (int64_t row = 0; row < rows(); ++row) {
-      const DecodePartial total = at(total_, row, C_);
-      float* out = out_THC.as<float>() + (t_begin_ + row / H_) * out_THC.stride[0] +
-                   row % H_ * out_THC.stride[1];
-      for (int64_t i = 0; i < C_; ++i) out[i] = total.acc_THC[i] / *total.sum;
+  /// Adds a chunk's partial result to rows [begin, end) of the total.
+  void merge(int64_t chunk, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const SoftmaxState total = state_of(total_, row), part = state_of(parts_[chunk % wave_], row);
+      if (chunk == 0) {
+        *total.highest = *part.highest;
+        *total.sum = *part.sum;
+        std::copy_n(part.acc.data, part.acc.cols, total.acc.data);
+      } else if (*part.sum != 0) {  // zero: the whole chunk lies beyond the token's position
+        rows_.merge(total, part);
+      }
     }
   }
 
+  static SoftmaxState state_of(const SoftmaxState& s, int64_t row) {
+    return {s.highest + row, s.sum + row, cpu::row_range(s.acc, row, 1)};
+  }
+
+  void write() {
+    for_pairs([&](int64_t row, int64_t t, int64_t h) {
+      rows_.finish(state_of(total_, row),
+                   cpu::rows_of(head_row(d_.out_latent_THC, t_begin_ + t, h)), nullptr, 0);
+    });
+  }
+
+  struct Workspace {
+    MatrixView<float> scores_PS;
+    TensorView weights_PS;
+    void* gemm;
+  };
+
   Context& ctx_;
-  const DecodeArgs& args_;
-  int64_t t_begin_, t_end_, H_, C_;
-  const cpu::AttentionKernels& kernels_;
-  int64_t chunks_, width_;
-  size_t scratch_bytes_;
-  std::byte* scratch_;
-  DecodePartial parts_, total_;
+  const Decode& d_;
+  int64_t t_begin_, tokens_;
+  const cpu::AttentionRows& rows_;
+  int64_t end_, chunks_, wave_, groups_;
+  SoftmaxState total_;
+  SoftmaxState* parts_;
+  TensorView q_PX_;
+  Workspace* workspaces_;
 };
 
 }  // namespace
@@ -150,12 +214,13 @@ class Wave {
 void mla_absorbed_decode(Context& ctx, ConstTensorView q_latent_THC, ConstTensorView q_rope_THR,
                          ConstTensorView cache_SX, std::span<const int32_t> position_T, float scale,
                          TensorView out_latent_THC) {
-  const DecodeArgs args{q_latent_THC, q_rope_THR, cache_SX, position_T, scale};
-  check_inputs(ctx, args, out_latent_THC);
-  const auto T = static_cast<int64_t>(position_T.size());
-  for (int64_t t = 0; t < T; t += kTokens) {
+  const Decode d{q_latent_THC, q_rope_THR, cache_SX, position_T, scale, out_latent_THC};
+  check(ctx, d);
+  const auto T = std::ssize(position_T);
+  const int64_t tokens = std::max<int64_t>(1, kPairs / d.heads());
+  for (int64_t t = 0; t < T; t += tokens) {
     const ArenaScope scope(ctx.arena);
-    Wave(ctx, args, t, std::min(t + kTokens, T)).run(out_latent_THC);
+    Batch(ctx, d, t, std::min(tokens, T - t)).run();
   }
 }
 

@@ -1,10 +1,13 @@
-#include "kernels/cpu/attention_isa.h"
+#include "kernels/cpu/attention_rows.h"
 
-namespace fathom::kernels::FATHOM_ISA_NS {
+namespace fathom::kernels::cpu {
 
-const cpu::AttentionKernels attention_kernels = {
-    attention_forward_scratch, attention_forward,        attention_backward_scratch,
-    attention_backward,        attention_decode_scratch, attention_decode,
-};
+const AttentionRows& attention_rows([[maybe_unused]] Isa isa) {
+#if defined(__x86_64__)
+  if (isa >= Isa::kAvx512) return avx512::kAttentionRows;
+  if (isa == Isa::kAvx2) return avx2::kAttentionRows;
+#endif
+  return scalar::kAttentionRows;
+}
 
-}  // namespace fathom::kernels::FATHOM_ISA_NS
+}  // namespace fathom::kernels::cpu
