@@ -1,0 +1,33 @@
+#pragma once
+
+#include <vector>
+
+#include "model/mla.h"
+
+namespace fathom {
+
+/// Attention over the latent cache with W^UK and W^UV absorbed (spec A.2): queries are taken into
+/// the latent space, so that keys and values are never rebuilt for past tokens.
+///   q̃_h = (W_h^UK)ᵀ q_h^C;  õ_h = Σ_j softmax_j(scale·(q̃_h·c_j + q_h^R·k_j^R)) c_j;  o_h = W_h^UV
+///   õ_h
+/// In calls of up to kernels::kSmallM tokens a token's result does not depend on the others.
+class AbsorbedAttention {
+ public:
+  /// Derives (W_h^UK)ᵀ, whose rows a matrix product can stream. The weights must outlive this.
+  AbsorbedAttention(Context& ctx, const MlaWeights& weights, const kernels::MlaShape& shape);
+
+  /// residual_TD (F32) += W^O · attention. The cache holds the tokens of p already.
+  void forward(const Pass& pass, const MlaProjections& p, ConstTensorView cache_SX,
+               TensorView residual_TD) const;
+
+ private:
+  TensorView attend(const Pass& pass, const MlaProjections& p, ConstTensorView cache_SX) const;
+
+  const MlaWeights& w_;
+  kernels::MlaShape shape_;
+  Tensor w_uk_XN_;                       ///< [H·C, nope]
+  std::vector<ConstTensorView> w_uk_H_;  ///< (W_h^UK)ᵀ [C, nope]
+  std::vector<ConstTensorView> w_uv_H_;  ///< W_h^UV [v, C]
+};
+
+}  // namespace fathom

@@ -1,0 +1,91 @@
+#include "infer/speculate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace fathom {
+namespace {
+
+std::span<const float> row_of(ConstTensorView logits_TV, size_t row) {
+  const auto matrix = logits_TV.matrix<float>();
+  return {matrix.row(static_cast<int64_t>(row)), static_cast<size_t>(matrix.cols)};
+}
+
+}  // namespace
+
+Verdict verify_draft(const Sampler& sampler, std::span<const float> target_V,
+                     std::span<const float> draft_V, int32_t draft, int64_t position) {
+  const auto d = static_cast<size_t>(draft);
+  const double u = sampler.uniform(position, RandomStream::kAccept);
+  if (u * draft_V[d] < target_V[d]) return {true, draft};
+  std::vector<float> rest_V(target_V.size());
+  bool any = false;
+  for (size_t i = 0; i < rest_V.size(); ++i) {
+    rest_V[i] = std::max(0.0f, target_V[i] - draft_V[i]);
+    any |= rest_V[i] > 0;
+  }
+  // Nothing is left only where p and q differ by rounding.
+  return {false, sampler.draw(any ? rest_V : target_V, position, RandomStream::kToken)};
+}
+
+Speculator::Speculator(Engine& engine, const Sampler& sampler, int64_t drafts)
+    : engine_(engine), sampler_(sampler), drafts_(drafts) {
+  if (drafts < 0 || drafts >= kernels::kSmallM)
+    throw Error(fmt::format("{} drafts a step: must be 0 to {}", drafts, kernels::kSmallM - 1));
+  if (drafts > 0 && engine.mtp_depth() == 0)
+    throw Error(
+        "speculation needs multi-token prediction modules, which this model was not opened "
+        "with",
+        "generate without speculation");
+}
+
+/// Appends the drafts to sequence, which holds everything up to the last chosen token.
+std::vector<Speculator::Draft> Speculator::make_drafts(std::vector<int32_t>& sequence) {
+  const int64_t begin = engine_.position();
+  const int64_t count = std::min(drafts_, engine_.max_context() - begin - 1);
+  std::vector<Draft> drafts;
+  for (int64_t k = 1; k <= count; ++k) {
+    const auto ahead = std::span<const int32_t>(sequence).subspan(static_cast<size_t>(begin));
+    std::vector<float> q_V = sampler_.distribution(row_of(engine_.draft(ahead), 0), sequence);
+    const int32_t token = sampler_.draw(q_V, begin + k, RandomStream::kDraft);
+    drafts.push_back({token, std::move(q_V)});
+    sequence.push_back(token);
+  }
+  return drafts;
+}
+
+std::vector<float> Speculator::target(ConstTensorView logits_TV, size_t row,
+                                      std::span<const int32_t> sequence) const {
+  return sampler_.distribution(row_of(logits_TV, row), sequence);
+}
+
+Speculator::Step Speculator::next(int32_t token) {
+  const auto begin = static_cast<size_t>(engine_.position());
+  std::vector<int32_t> sequence(engine_.tokens().begin(), engine_.tokens().end());
+  sequence.push_back(token);
+  const std::vector<Draft> drafts = make_drafts(sequence);
+  Step step;
+  step.logits_TV = engine_.decode(std::span<const int32_t>(sequence).subspan(begin));
+  size_t accepted = 0;
+  while (step.tokens.size() == accepted) {
+    const size_t length = begin + 1 + accepted;  // of the sequence before the token in question
+    const auto p_V =
+        target(step.logits_TV, accepted, std::span<const int32_t>(sequence).first(length));
+    const auto position = static_cast<int64_t>(length);
+    if (accepted == drafts.size()) {
+      step.tokens.push_back(sampler_.draw(p_V, position, RandomStream::kToken));
+      break;
+    }
+    const Draft& draft = drafts[accepted];
+    const Verdict verdict = verify_draft(sampler_, p_V, draft.q_V, draft.token, position);
+    step.tokens.push_back(verdict.token);
+    accepted += verdict.accepted ? 1 : 0;
+  }
+  engine_.truncate(static_cast<int64_t>(begin + 1 + accepted));
+  counts_.drafted += static_cast<int64_t>(drafts.size());
+  counts_.accepted += static_cast<int64_t>(accepted);
+  return step;
+}
+
+}  // namespace fathom
