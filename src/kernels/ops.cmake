@@ -5,3 +5,4 @@ target_sources(fathom_kernels PRIVATE
 fathom_isa_sources(ISAS scalar avx2 avx512
   SOURCES cpu/ops_activation.cpp cpu/ops_loss.cpp cpu/ops_norm.cpp cpu/ops_optimizer.cpp
           cpu/ops_rows.cpp)
+target_sources(fathom_kernels_ref PRIVATE ref/gating.cpp ref/ops.cpp)

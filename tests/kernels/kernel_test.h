@@ -62,9 +62,9 @@ inline void expect_close(const ConstTensorView& actual, const ConstTensorView& e
     const double excess = std::abs(a - e) / (absolute + relative * std::abs(e));
     if (!(excess <= worst)) worst = excess, where = i;
   }
-  if (where >= 0)
-    EXPECT_LE(worst, 1) << "at " << where << " of " << describe(actual) << ": "
-                        << element(actual, where) << ", expected " << element(expected, where);
+  if (where < 0) return;
+  EXPECT_LE(worst, 1) << "at " << where << " of " << describe(actual) << ": "
+                      << element(actual, where) << ", expected " << element(expected, where);
 }
 
 }  // namespace fathom

@@ -5,7 +5,7 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-/// e^x within 1.5 units in the last place (tested over the whole range), subnormal results
+/// e^x within one unit in the last place (tested over the whole range), subnormal results
 /// included; overflow gives infinity, underflow zero, NaN stays NaN.
 /// x = n·ln 2 + r with |r| <= ln 2 / 2, then e^r from a polynomial and 2^n in two exact factors, so
 /// that a subnormal result is rounded once.
