@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <string_view>
 
 namespace fathom::train {
 
@@ -26,5 +28,10 @@ class TemporaryDirectory {
  private:
   std::filesystem::path path_;
 };
+
+/// Overwrites without waiting for the disk, as a test that writes a thousand files needs.
+inline void write_quickly(const std::filesystem::path& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
 
 }  // namespace fathom::train
