@@ -10,7 +10,7 @@ struct Part {
   bool is_match;
 };
 
-/// The matches and gaps of one piece, in order. An empty match right after a match is skipped.
+/// The matches and gaps of one piece, in order. Matches may be empty, but not right after another.
 template <class Emit>
 void for_each_part(const SplitStep& step, std::string_view piece, Regex::Scratch& scratch,
                    Emit&& emit) {
@@ -19,7 +19,7 @@ void for_each_part(const SplitStep& step, std::string_view piece, Regex::Scratch
   for (TextSpan m{}; from <= piece.size() && step.regex.find(piece, from, scratch, m);) {
     const bool empty = m.begin == m.end;
     if (m.begin > previous) emit(Part{{previous, m.begin}, step.invert});
-    if (!empty) emit(Part{m, !step.invert});
+    if (!empty || m.begin > previous || m.begin == 0) emit(Part{m, !step.invert});
     previous = m.end;
     from = m.end;
     if (empty) from += m.end < piece.size() ? decode_code_point(piece, m.end).bytes : 1;
@@ -76,6 +76,7 @@ void PreTokenizer::apply(const SplitStep& step, std::string_view text, Scratch& 
   for (const TextSpan piece : scratch.pieces) {
     const std::string_view bytes = text.substr(piece.begin, piece.end - piece.begin);
     const auto push = [&](const TextSpan& s) {
+      if (s.begin == s.end) return;
       scratch.next.push_back({piece.begin + s.begin, piece.begin + s.end});
     };
     parts.clear();

@@ -1,7 +1,5 @@
 #include "text/regex.h"
 
-#include "base/error.h"
-
 namespace fathom {
 
 void Regex::Scratch::allow(size_t bytes) {
@@ -83,8 +81,8 @@ size_t Regex::match(std::string_view text, size_t start, Scratch& scratch) const
     if (ok) continue;
     if (stack.empty()) return std::string_view::npos;
     if (--scratch.steps < 0) {
-      throw Error("a pre-tokenizer pattern backtracks without end on this text",
-                  "rewrite the pattern without nested quantifiers");
+      throw PatternError("a pre-tokenizer pattern backtracks without end on this text",
+                         "rewrite the pattern without nested quantifiers");
     }
     Frame& top = stack.back();
     pc = top.pc;

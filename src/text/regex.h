@@ -26,7 +26,7 @@ class Regex {
   };
   struct Scratch {
     std::vector<Frame> stack;
-    /// Backtracking steps left; below zero the search throws Error. Set by allow().
+    /// Backtracking steps left; below zero the search throws PatternError. Set by allow().
     int64_t steps = 0;
     /// Room for any pattern of quadratic cost on a text of this many bytes, none for exponential.
     void allow(size_t bytes);

@@ -3,7 +3,6 @@
 #include <optional>
 #include <string>
 
-#include "base/error.h"
 #include "text/regex.h"
 
 namespace fathom {
@@ -12,7 +11,7 @@ namespace {
 constexpr size_t kMaxProgram = 20000;
 
 [[noreturn]] void too_complex() {
-  throw Error("a pattern too large to compile", "simplify the tokenizer's Split patterns");
+  throw PatternError("a pattern too large to compile", "simplify the tokenizer's Split patterns");
 }
 
 }  // namespace
@@ -128,8 +127,8 @@ class Regex::Compiler {
       return;
     }
     if (nullable(body)) {
-      throw Error("a pattern repeats a group that can match nothing",
-                  "write the group so that it always consumes a character");
+      throw PatternError("a pattern repeats a group that can match nothing",
+                         "write the group so that it always consumes a character");
     }
     for (uint32_t i = 0; i < node.min; ++i) emit(body);
     if (node.max == RegexNode::kUnlimited) return emit_loop(body, lazy);

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "base/error.h"
-
 namespace fathom {
 namespace {
 
@@ -43,9 +41,9 @@ class Parser {
 
  private:
   [[noreturn]] void fail(std::string_view what) const {
-    throw Error(fmt::format("pattern \"{}\", offset {}: {}", pattern_, at_, what),
-                "Fathom reads the regular expressions of DeepSeek's tokenizers: classes, "
-                "categories, groups, quantifiers and single-character look-ahead");
+    throw PatternError(fmt::format("pattern \"{}\", offset {}: {}", pattern_, at_, what),
+                       "Fathom reads the regular expressions of DeepSeek's tokenizers: classes, "
+                       "categories, groups, quantifiers and single-character look-ahead");
   }
 
   bool at_end() const { return at_ == pattern_.size(); }

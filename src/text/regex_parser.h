@@ -4,9 +4,16 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "text/unicode.h"
 
 namespace fathom {
+
+/// A pattern that Fathom cannot read, or that is too costly.
+class PatternError : public Error {
+ public:
+  using Error::Error;
+};
 
 /// A parsed pattern. Only kSet consumes text (one code point of `set`).
 struct RegexNode {
@@ -28,7 +35,8 @@ struct RegexNode {
 /// Parses the part of Oniguruma's (Ruby) syntax that tokenizer patterns of the DeepSeek kind are
 /// written in: literals and escapes; classes with ranges, negation, \s \S \d \D \w \W and \p{..} of
 /// a general category; groups, alternatives, greedy, lazy and possessive quantifiers; $ and \z;
-/// and (?=..) (?!..) of a single code point. Throws Error naming the offset of anything else.
+/// and (?=..) (?!..) of a single code point. Throws PatternError naming the offset of anything
+/// else.
 RegexNode parse_regex(std::string_view pattern);
 /// A pattern that matches the text itself.
 RegexNode literal_regex(std::string_view text);

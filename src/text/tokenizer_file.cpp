@@ -109,18 +109,18 @@ Json parse_json(std::string_view text, const std::string& source) {
 Regex compile(const Field& field, const RegexNode& pattern) {
   try {
     return Regex(pattern);
-  } catch (const Error& e) {
+  } catch (const PatternError& e) {
     field.fail(e.what(), e.hint());
   }
 }
 
 RegexNode parse_pattern(const Field& pattern) {
   if (pattern.has("String")) return literal_regex(pattern.at("String").string());
+  const Field regex = pattern.at("Regex");
   try {
-    return parse_regex(pattern.at("Regex").string());
-  } catch (const Error& e) {
-    if (!pattern.has("Regex")) throw;
-    pattern.fail(e.what(), e.hint());
+    return parse_regex(regex.string());
+  } catch (const PatternError& e) {
+    regex.fail(e.what(), e.hint());
   }
 }
 
