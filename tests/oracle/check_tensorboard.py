@@ -1,4 +1,4 @@
-"""Reads a run's TensorBoard events with TensorBoard's own reader and compares them with metrics.jsonl.
+"""Compares a run's TensorBoard events, read by TensorBoard's own reader, with metrics.jsonl.
 
     python check_tensorboard.py DIR
 

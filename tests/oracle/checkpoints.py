@@ -72,7 +72,7 @@ def _write_published_config(path: pathlib.Path, case: Case) -> None:
     """Rewrites config.json with the field names of the released models."""
     written = json.loads(path.read_text())
     fields = {key: value for key, value in written.items() if key not in _TRANSFORMERS_ONLY}
-    fields |= case.config | dict(torch_dtype=case.dtype, num_key_value_heads=fields["num_attention_heads"])
+    fields |= case.config | dict(torch_dtype=case.dtype)
     path.write_text(json.dumps(dict(sorted(fields.items())), indent=2) + "\n")
 
 

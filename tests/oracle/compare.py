@@ -6,7 +6,7 @@ For a random shape of every variant in configs.py:
   - logits and MTP logits in FP32 against transformers and the FP64 reference: 2e-5;
   - the gradient of every parameter in FP32 against autograd: 1e-4, for the next-token loss, with
     the MTP losses, and with the sequence-wise balance loss;
-  - logits in BF16 against the FP64 reference: 2e-2 (transformers' own BF16 error is printed beside).
+  - logits in BF16 against the FP64 reference: 2e-2 (transformers' own BF16 error beside).
 Then checkpoints that fathom wrote (init and train) must load in AutoModelForCausalLM without a
 warning, with no missing or unexpected key, and give the same logits.
 
@@ -60,8 +60,8 @@ class Report:
             self.failures.append(text)
 
 
-def find_sequence(case: Case, model: pathlib.Path, rng, margins: dict) -> tuple[list[int], Expected]:
-    """A random sequence of the case whose routing rounding does not turn; shorter if none is found."""
+def find_sequence(case: Case, model: pathlib.Path, rng, margins: dict):
+    """Random ids whose routing rounding does not turn, and what to expect; shorter if need be."""
     length = case.tokens
     while True:
         for _ in range(40):
@@ -156,7 +156,7 @@ def load_cleanly(report, name: str, directory: pathlib.Path) -> None:
 
 
 def check_written(report, fathom, name: str, directory: pathlib.Path, rng) -> None:
-    """A checkpoint that fathom wrote, loaded by transformers, against fathom's own reading of it."""
+    """A checkpoint that fathom wrote: transformers loads it and gives fathom's logits."""
     load_cleanly(report, name, directory)
     peer = Transformers(directory)
     ids = [rng.randrange(peer.model.config.vocab_size) for _ in range(12)]

@@ -91,7 +91,8 @@ def main():
     out = parser.parse_args().out
     torch.set_num_threads(1)
     for seed, case in enumerate(CASES, start=1):
-        print(f"{case.name:22} transformers against the reference: {make(case, seed, out / case.name)}")
+        agreement = make(case, seed, out / case.name)
+        print(f"{case.name:22} transformers against the reference: {agreement}")
     print(f"{sum(f.stat().st_size for f in out.rglob('*') if f.is_file()) / 1e6:.2f} MB in {out}")
 
 

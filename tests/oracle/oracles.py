@@ -132,7 +132,7 @@ def worst_gradient_error(actual: dict, expected: dict) -> tuple[float, str]:
     rms = (squares / sum(value.numel() for value in expected.values())).sqrt()
     worst = (0.0, "")
     for name, b in expected.items():
-        floor = 1e-3 * rms * b.numel() ** 0.5
-        error = (actual[name].double() - b.double()).norm() / torch.maximum(b.double().norm(), floor)
+        scale = torch.maximum(b.double().norm(), 1e-3 * rms * b.numel() ** 0.5)
+        error = (actual[name].double() - b.double()).norm() / scale
         worst = max(worst, (error.item() if torch.isfinite(error) else float("inf"), name))
     return worst

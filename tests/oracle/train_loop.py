@@ -101,7 +101,8 @@ def torch_losses(model: Reference, batches: list, alpha: float, gamma: float, lr
         norm = torch.nn.utils.clip_grad_norm_(model.parameters.values(), 1.0)
         optimizer.step()
         update_biases(model, routing, gamma)
-        history[batch["step"]] = {k: v.item() for k, v in parts.items()} | {"grad_norm": norm.item()}
+        metrics = {name: value.item() for name, value in parts.items()}
+        history[batch["step"]] = metrics | {"grad_norm": norm.item()}
     return history
 
 
@@ -113,7 +114,7 @@ def compare(name: str, actual: dict, expected: dict) -> bool:
     """Worst relative error of each metric over the steps; True if all are within tolerance."""
     passed = actual.keys() == expected.keys()
     if not passed:
-        print(f"FAIL {name}: steps {sorted(actual)[:3]}... logged, batches {sorted(expected)[:3]}...")
+        print(f"FAIL {name}: {len(actual)} steps have metrics, {len(expected)} have batches")
         return False
     for metric, tolerance in TOLERANCES.items():
         errors = {
@@ -147,7 +148,8 @@ def run_setup(fathom: Fathom, setup, steps: int, dtype, work: pathlib.Path) -> b
         mtp={"lambda": MTP_LAMBDA},
     )
     fathom.train(toml, out)
-    actual = {entry["step"]: entry for entry in read_lines(out / "metrics.jsonl") if "loss" in entry}
+    metrics = read_lines(out / "metrics.jsonl")
+    actual = {entry["step"]: entry for entry in metrics if "loss" in entry}
     model = Reference(read_config(start), read_tensors(start), dtype)
     batches = read_lines(out / "batches.jsonl")
     expected = torch_losses(model, batches, alpha, gamma, toml["optimizer"]["lr"])
