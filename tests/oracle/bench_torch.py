@@ -6,8 +6,9 @@
 transformers' model of that config.json with random weights. Training times whole steps (forward,
 backward, AdamW) on random tokens in each BF16 way PyTorch offers: parameters in BF16, or FP32
 parameters under autocast; experts looped over or by grouped GEMM; with --compile also compiled.
-Decoding times generate() with its KV cache, parameters in BF16 and in FP32. Prints one JSON document; the
-best variant's rate is `tokens_per_s`. The host is noisy: interleave with `fathom bench train|decode`.
+Decoding times generate() with its KV cache, parameters in BF16 and in FP32. Prints one JSON
+document; the best variant's rate is `tokens_per_s`. The host is noisy: interleave with
+`fathom bench train|decode`.
 """
 
 import argparse
