@@ -3,25 +3,18 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
-#include <array>
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "train/data_cache_format.h"
 #include "train/data_cache_writer.h"
 
 namespace fathom::train {
 namespace {
 using Json = nlohmann::json;
-
-constexpr size_t kFooterBytes = 6 * sizeof(uint64_t);
-
-uint64_t magic_word() {
-  uint64_t word = 0;
-  std::memcpy(&word, kCacheMagic.data(), sizeof word);
-  return word;
-}
 
 /// All that decides which tokens come out, but for the text itself.
 Json settings_json(const StreamRecipe& recipe, const TextEncoder& encoder) {
@@ -63,24 +56,16 @@ bool same_files(std::span<const SourceFile> files, const Json& list) {
   return true;
 }
 
-struct Footer {
-  uint64_t tokens = 0, documents = 0, manifest_bytes = 0, width = 0, hash = 0, magic = 0;
-
-  uint64_t offsets_at() const { return padded_to_8(kCacheMagic.size() + tokens * width); }
-  uint64_t manifest_at() const { return offsets_at() + (documents + 1) * sizeof(uint64_t); }
-};
-
 /// Nothing unless the file is whole: sizes that add up and an intact index.
-std::optional<Footer> read_footer(const MappedFile& file) {
-  Footer footer;
-  static_assert(sizeof footer == kFooterBytes);
-  if (file.size() < kCacheMagic.size() + kFooterBytes) return std::nullopt;
-  const size_t end = file.size() - kFooterBytes;
-  std::memcpy(&footer, file.data() + end, kFooterBytes);
+std::optional<CacheFooter> read_footer(const MappedFile& file) {
+  CacheFooter footer;
+  if (file.size() < kCacheMagic.size() + sizeof footer) return std::nullopt;
+  const size_t end = file.size() - sizeof footer;
+  std::memcpy(&footer, file.data() + end, sizeof footer);
   const uint64_t limit = file.size();  // keeps the sums below from overflowing
-  if (footer.magic != magic_word() || !file.text().starts_with(kCacheMagic) ||
-      footer.tokens > limit || footer.documents > limit || footer.manifest_bytes > limit ||
-      (footer.width != 2 && footer.width != 4) ||
+  if (std::string_view(footer.magic, sizeof footer.magic) != kCacheMagic ||
+      !file.text().starts_with(kCacheMagic) || footer.tokens > limit || footer.documents > limit ||
+      footer.manifest_bytes > limit || (footer.width != 2 && footer.width != 4) ||
       footer.manifest_at() + footer.manifest_bytes != end)
     return std::nullopt;
   const size_t index = footer.offsets_at();
@@ -125,7 +110,7 @@ std::optional<TokenCache> TokenCache::open(const std::filesystem::path& path,
   if (!std::filesystem::exists(path)) return std::nullopt;
   TokenCache cache;
   cache.file_ = MappedFile(path);
-  const std::optional<Footer> footer = read_footer(cache.file_);
+  const std::optional<CacheFooter> footer = read_footer(cache.file_);
   if (!footer) return std::nullopt;
   const Json manifest = Json::parse(
       cache.file_.text().substr(footer->manifest_at(), footer->manifest_bytes), nullptr, false);
@@ -146,18 +131,14 @@ TokenCache TokenCache::open_or_build(const std::filesystem::path& path, const St
   if (auto cache = open(path, recipe, encoder)) return std::move(*cache);
   if (std::filesystem::exists(path))
     log_info("cached tokens are stale or damaged: tokenising again", {{"cache", path.string()}});
-  StreamRecipe scanned = recipe;
-  {
-    TokenCacheWriter writer(path, encoder);
-    const DocumentSet set = scan_documents(recipe.files);
-    scanned.files = set.files;
-    writer.add_documents(set, scanned, pool);
-    const Json manifest = {{"settings", settings_json(scanned, encoder)},
-                           {"files", files_json(scanned.files)},
-                           {"text_bytes", writer.text_bytes()}};
-    writer.commit(manifest.dump());
-  }
-  auto cache = open(path, scanned, encoder);
+  const DocumentSet set = scan_documents(recipe.files);
+  TokenCacheWriter writer(path, encoder);
+  writer.add_documents(set, recipe, pool);
+  const Json manifest = {{"settings", settings_json(recipe, encoder)},
+                         {"files", files_json(set.files)},
+                         {"text_bytes", writer.text_bytes()}};
+  writer.commit(manifest.dump());
+  auto cache = open(path, recipe, encoder);
   if (!cache)
     throw Error(fmt::format("training text changed while it was tokenised into {}", path.string()),
                 "start again");

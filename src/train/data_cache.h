@@ -27,10 +27,7 @@ struct StreamRecipe {
   uint64_t seed = 0;  ///< of the FIM choices
 };
 
-/// Tokens of documents, one after the other, in a memory-mapped file:
-///   "FATHTOK1"; the ids, u16 or u32, padded to 8 bytes; where each document begins, u64
-///   [documents + 1]; a JSON manifest (recipe, files, tokenizer); a footer of six u64: tokens,
-///   documents, manifest bytes, bytes an id, XXH3 of what lies between ids and footer, magic.
+/// Tokens of documents, one after the other, in a memory-mapped file (data_cache_format.h).
 class TokenCache {
  public:
   int64_t tokens() const { return tokens_; }

@@ -3,13 +3,14 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
-#include <atomic>
 #include <cstring>
 #include <exception>
+#include <span>
 
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/thread_pool.h"
+#include "train/data_cache_format.h"
 
 namespace fathom::train {
 namespace {
@@ -110,18 +111,18 @@ void TokenCacheWriter::append(const std::vector<int32_t>& ids) {
 }
 
 void TokenCacheWriter::commit(std::string_view manifest) {
-  const uint64_t tokens = offsets_.back();
-  file_.write(std::string(padded_to_8(file_.written()) - file_.written(), '\0'));
+  CacheFooter footer;
+  footer.tokens = offsets_.back();
+  footer.documents = offsets_.size() - 1;
+  footer.manifest_bytes = manifest.size();
+  footer.width = width_;
   std::string index(offsets_.size() * sizeof(uint64_t), '\0');
   std::memcpy(index.data(), offsets_.data(), index.size());
   index += manifest;
-  uint64_t magic = 0;
-  std::memcpy(&magic, kCacheMagic.data(), sizeof magic);
-  const std::array<uint64_t, 6> footer = {
-      tokens, offsets_.size() - 1, manifest.size(), width_, XXH3_64bits(index.data(), index.size()),
-      magic};
+  footer.hash = XXH3_64bits(index.data(), index.size());
+  file_.write(std::string(footer.offsets_at() - file_.written(), '\0'));
   file_.write(index);
-  file_.write(footer.data(), sizeof footer);
+  file_.write(&footer, sizeof footer);
   file_.commit();
 }
 

@@ -11,13 +11,7 @@
 
 namespace fathom::train {
 
-inline constexpr std::string_view kCacheMagic = "FATHTOK1";
-
-constexpr uint64_t padded_to_8(uint64_t bytes) {
-  return (bytes + 7) / 8 * 8;
-}
-
-/// Tokenises documents into a token cache file (layout: data_cache.h).
+/// Tokenises documents into a token cache file (data_cache_format.h).
 class TokenCacheWriter {
  public:
   TokenCacheWriter(const std::filesystem::path& path, const TextEncoder& encoder);

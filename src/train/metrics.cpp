@@ -13,6 +13,19 @@ namespace fathom::train {
 namespace {
 using Json = nlohmann::ordered_json;
 
+/// Name and value of all that every step has, in the order of writing.
+std::vector<std::pair<const char*, std::optional<double>>> values_of(const StepMetrics& m) {
+  return {{"loss", m.loss},
+          {"mtp_loss", m.mtp_loss},
+          {"balance_loss", m.balance_loss},
+          {"lr", m.lr},
+          {"grad_norm", m.grad_norm},
+          {"tokens_per_s", m.tokens_per_s},
+          {"tflops", m.tflops},
+          {"mfu", m.mfu},
+          {"max_violation", m.max_violation}};
+}
+
 Json json_of(const std::optional<double>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
@@ -46,17 +59,8 @@ std::filesystem::path prepare(const std::filesystem::path& directory, int64_t la
 }  // namespace
 
 std::string to_json_line(const StepMetrics& m) {
-  Json line = {{"step", m.step},
-               {"tokens", m.tokens},
-               {"loss", m.loss},
-               {"mtp_loss", json_of(m.mtp_loss)},
-               {"balance_loss", json_of(m.balance_loss)},
-               {"lr", m.lr},
-               {"grad_norm", m.grad_norm},
-               {"tokens_per_s", m.tokens_per_s},
-               {"tflops", m.tflops},
-               {"mfu", m.mfu},
-               {"max_violation", json_of(m.max_violation)}};
+  Json line = {{"step", m.step}, {"tokens", m.tokens}};
+  for (const auto& [name, value] : values_of(m)) line[name] = json_of(value);
   if (m.valid_loss) line["valid_loss"] = *m.valid_loss;
   return line.dump() + "\n";
 }
@@ -73,21 +77,10 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& directory, int64_t las
 
 void MetricsWriter::write(const StepMetrics& m) {
   lines_.append(to_json_line(m));
-  std::vector<Scalar> scalars;
-  const auto add = [&](std::string_view tag, std::optional<double> value) {
-    if (value) scalars.emplace_back(tag, static_cast<float>(*value));
-  };
-  add("loss/train", m.loss);
-  add("loss/valid", m.valid_loss);
-  add("loss/mtp", m.mtp_loss);
-  add("loss/balance", m.balance_loss);
-  add("optimizer/lr", m.lr);
-  add("optimizer/grad_norm", m.grad_norm);
-  add("speed/tokens_per_s", m.tokens_per_s);
-  add("speed/tflops", m.tflops);
-  add("speed/mfu", m.mfu);
-  add("moe/max_violation", m.max_violation);
-  add("progress/tokens", static_cast<double>(m.tokens));
+  std::vector<Scalar> scalars = {{"tokens", static_cast<float>(m.tokens)}};
+  for (const auto& [name, value] : values_of(m))
+    if (value) scalars.emplace_back(name, static_cast<float>(*value));
+  if (m.valid_loss) scalars.emplace_back("valid_loss", static_cast<float>(*m.valid_loss));
   events_.add(m.step, scalars);
 }
 

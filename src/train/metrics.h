@@ -34,8 +34,9 @@ std::string to_json_line(const StepMetrics& metrics);
 /// "loss 3.214  valid 3.300  lr 2.2e-04  |g| 0.81  12.3 Ktok/s", for the live progress line.
 std::string progress_note(const StepMetrics& metrics);
 
-/// Writes each step to DIR/metrics.jsonl and to a TensorBoard event file in DIR/tensorboard; both
-/// are complete on disk up to the last step written, whatever happens to the process.
+/// Writes each step to DIR/metrics.jsonl and, each value under the same name, to a TensorBoard
+/// event file in DIR/tensorboard. Both are in the file system up to the last step written, whatever
+/// happens to the process.
 class MetricsWriter {
  public:
   /// last_step: the step a resumed run continues from; lines of later steps, and a line that a kill
