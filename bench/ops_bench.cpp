@@ -170,6 +170,8 @@ Op rope_op(DType type) {
                                         random_tensor(DType::kF32, {kTokens, kRope / 2}),
                                         random_tensor(DType::kF32, {kTokens, kRope / 2}));
   for (int32_t t = 0; t < kTokens; ++t) d->position.push_back(t);
+  fill(context(), d->cos, 0.6f);  // a rotation: repeating it keeps the data in range
+  fill(context(), d->sin, 0.8f);
   const TensorView x =
       d->q.view().reshape({kTokens, kHeads, kHead}).col_range(kHead - kRope, kRope);
   return {2 * bytes_of({x}), [=] { rope(context(), x, d->position, d->cos, d->sin, false); }};

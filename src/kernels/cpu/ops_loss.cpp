@@ -6,23 +6,6 @@ namespace {
 
 constexpr int64_t kBlock = 4096;  // summed in FP32; blocks are summed in FP64
 
-/// NaN is passed over here and comes back in the sum of exponentials.
-float row_max(const float* x, int64_t n) {
-  VecF a = splat(-__builtin_inff()), b = a, c = a, d = a;
-  const auto larger = [](VecF p, VecF q) { return q > p ? q : p; };
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    a = larger(a, load(x + i, Full{}));
-    b = larger(b, load(x + i + kLanes, Full{}));
-    c = larger(c, load(x + i + 2 * kLanes, Full{}));
-    d = larger(d, load(x + i + 3 * kLanes, Full{}));
-  }
-  for (; i + kLanes <= n; i += kLanes) a = larger(a, load(x + i, Full{}));
-  float max = reduce_max(larger(larger(a, b), larger(c, d)));
-  for (; i < n; ++i) max = x[i] > max ? x[i] : max;
-  return max;
-}
-
 /// e^(x − max) over the vector; lanes beyond a tail are zero.
 VecF exp_part(const float* x, float max, Full) {
   return exp_vec(load(x, Full{}) - max);
@@ -52,12 +35,12 @@ float loss_of(double sum, float max, float target_logit) {
 }
 
 float forward(const float* logits, int64_t n, int64_t target) {
-  const float max = row_max(logits, n);
+  const float max = max_vectors(logits, n);
   return loss_of(sum_exp<false>(const_cast<float*>(logits), max, n), max, logits[target]);
 }
 
 float forward_backward(float* logits, int64_t n, int64_t target, float scale, bool to_bf16) {
-  const float max = row_max(logits, n), target_logit = logits[target];
+  const float max = max_vectors(logits, n), target_logit = logits[target];
   const double sum = sum_exp<true>(logits, max, n);
   const float factor = static_cast<float>(scale / sum);
   // The target's gradient, scale·(p − 1), without the cancellation of subtracting after rounding.

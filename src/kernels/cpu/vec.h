@@ -8,6 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "numerics/bf16.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
@@ -40,20 +44,62 @@ inline To bit_cast_vec(From v) {
   return out;
 }
 
+/// x in every lane: x − 0, which keeps −0 and NaN.
 inline VecF splat(float x) {
   return x - VecF{};
-}  // x − 0 keeps −0 and NaN
+}
+
+/// 16-bit lanes zero-extended to 32 bits and back (the upper halves dropped, which must be zero).
+/// Intrinsics where __builtin_convertvector becomes a chain of shuffles (GCC 12).
+inline VecU extend(VecH h) {
+#if defined(__AVX512F__)
+  return bit_cast_vec<VecU>(_mm512_maskz_cvtepu16_epi32(0xffff, bit_cast_vec<__m256i>(h)));
+#elif defined(__AVX2__)
+  return bit_cast_vec<VecU>(_mm256_cvtepu16_epi32(bit_cast_vec<__m128i>(h)));
+#else
+  return __builtin_convertvector(h, VecU);
+#endif
+}
+inline VecH truncate(VecU u) {
+#if defined(__AVX512F__)
+  return bit_cast_vec<VecH>(_mm512_maskz_cvtepi32_epi16(0xffff, bit_cast_vec<__m512i>(u)));
+#elif defined(__AVX2__)
+  const __m256i packed = _mm256_packus_epi32(bit_cast_vec<__m256i>(u), _mm256_setzero_si256());
+  return bit_cast_vec<VecH>(_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0b1000)));
+#else
+  return __builtin_convertvector(u, VecH);
+#endif
+}
 
 inline VecF widen(VecH h) {
-  return bit_cast_vec<VecF>(__builtin_convertvector(h, VecU) << 16);
+  return bit_cast_vec<VecF>(extend(h) << 16);
 }
 
 /// As to_bf16: nearest, ties to even, NaN stays NaN.
 inline VecH narrow(VecF x) {
   const VecU u = bit_cast_vec<VecU>(x);
-  const VecU rounded = (u + 0x7fffu + ((u >> 16) & 1)) >> 16;
-  const VecU quiet_nan = (u >> 16) | 0x40;
-  return __builtin_convertvector((u & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded, VecH);
+  const VecU rounded = u + (0x7fffu + ((u >> 16) & 1));
+  return truncate((x != x ? u | 0x400000u : rounded) >> 16);  // NaN made quiet
+}
+
+/// The lesser (greater) of the limit and x; x where it is NaN.
+inline VecF at_most(float limit, VecF x) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_min_ps(0xffff, splat(limit), x);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(splat(limit), x);
+#else
+  return x > limit ? splat(limit) : x;
+#endif
+}
+inline VecF at_least(float limit, VecF x) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_ps(0xffff, splat(limit), x);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(splat(limit), x);
+#else
+  return x < limit ? splat(limit) : x;
+#endif
 }
 
 /// Which lanes of a vector a load or store touches: all, or the first `count`.
@@ -139,6 +185,23 @@ inline float sum_vectors(int64_t n, Term term) {
   for (; i + kLanes <= n; i += kLanes) a += term(i, Full{});
   if (i < n) b += term(i, Tail{n - i});
   return reduce_add((a + b) + (c + d));
+}
+
+/// The greatest of n values. NaN is passed over: it shows in what is computed from the rest.
+inline float max_vectors(const float* x, int64_t n) {
+  VecF a = splat(-__builtin_inff()), b = a, c = a, d = a;
+  const auto larger = [](VecF p, VecF q) { return q > p ? q : p; };
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    a = larger(a, load(x + i, Full{}));
+    b = larger(b, load(x + i + kLanes, Full{}));
+    c = larger(c, load(x + i + 2 * kLanes, Full{}));
+    d = larger(d, load(x + i + 3 * kLanes, Full{}));
+  }
+  for (; i + kLanes <= n; i += kLanes) a = larger(a, load(x + i, Full{}));
+  float max = reduce_max(larger(larger(a, b), larger(c, d)));
+  for (; i < n; ++i) max = x[i] > max ? x[i] : max;
+  return max;
 }
 
 /// The square root of each lane, correctly rounded.
