@@ -54,6 +54,10 @@ GemmProblem tn_problem(const char* kernel, const ConstTensorView& a_KM, const Co
   return problem(operand(a_KM, false), operand(b_KN, false), c_MN, a_KM.rows());
 }
 
+void run(Context& ctx, std::span<const GemmProblem> problems, GemmOptions options) {
+  cpu::run_gemms(ctx, cpu::gemm_kernels(ctx.isa, options.precision), problems, options.accumulate);
+}
+
 using MakeProblem = GemmProblem (*)(const char*, const ConstTensorView&, const ConstTensorView&,
                                     const TensorView&);
 
@@ -64,7 +68,7 @@ void gemm(const char* kernel, MakeProblem make, Context& ctx, const ConstTensorV
   check_operand(kernel, "b", b);
   check_output(kernel, c, options);
   const GemmProblem p = make(kernel, a, b, c);
-  cpu::run_gemms(ctx, {&p, 1}, options);
+  run(ctx, {&p, 1}, options);
 }
 
 // Groups that own rows of A and C and a matrix B each.
@@ -85,7 +89,7 @@ void gemm_by_rows(const char* kernel, MakeProblem make, Context& ctx, const Cons
     check_operand(kernel, "b", b[g]);
     problems[count++] = make(kernel, a.row_range(begin, rows), b[g], c.row_range(begin, rows));
   }
-  cpu::run_gemms(ctx, {problems, count}, options);
+  run(ctx, {problems, count}, options);
 }
 
 }  // namespace
@@ -130,7 +134,7 @@ void grouped_gemm_tn(Context& ctx, ConstTensorView a, ConstTensorView b,
     check_output(kKernel, c[g], options);
     problems[g] = tn_problem(kKernel, a.row_range(begin, rows), b.row_range(begin, rows), c[g]);
   }
-  cpu::run_gemms(ctx, {problems, c.size()}, options);
+  run(ctx, {problems, c.size()}, options);
 }
 
 }  // namespace fathom::kernels

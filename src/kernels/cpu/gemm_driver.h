@@ -3,20 +3,11 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/gemm.h"
+#include "kernels/cpu/gemm_table.h"
 
 namespace fathom::kernels::cpu {
 
-/// One input of a product as it lies in memory: a matrix of `outer` rows (A) or columns (B) by K.
-/// Element (x, k) is data[x·stride + k] when k_contiguous, else data[k·stride + x].
-struct GemmOperand {
-  const void* data = nullptr;
-  DType dtype = DType::kF32;
-  int64_t stride = 0;
-  bool k_contiguous = true;
-};
-
-/// C[m,n] (+)= A[m,k] · B[k,n]. Views in elements, C row-major.
+/// C[m,n] (+)= A[m,k] · B[k,n]; C is row-major, F32 or BF16.
 struct GemmProblem {
   int64_t m = 0, n = 0, k = 0;
   GemmOperand a, b;
@@ -25,8 +16,15 @@ struct GemmProblem {
   int64_t c_stride = 0;
 };
 
-/// Computes independent products together on all threads of the context. Precision and accumulation
-/// are the same for all.
-void run_gemms(Context& ctx, std::span<const GemmProblem> problems, GemmOptions options);
+/// Computes independent products together on all threads of the context, with temporaries from its
+/// arena.
+///
+/// A product of at most kSmallM rows with k-contiguous operands streams B once, unpacked. Any other
+/// is blocked: the rows of A are packed once by all threads together; then each task multiplies
+/// them with a strip of kStripCols columns of B, packing B block by block of K into its own cache
+/// (L2). A strip goes through kBlockRows rows of A and C at a time. The sum over K runs in blocks
+/// of the same size for every shape, and never across threads, so results depend on neither.
+void run_gemms(Context& ctx, const GemmKernels& kernels, std::span<const GemmProblem> problems,
+               bool accumulate);
 
 }  // namespace fathom::kernels::cpu

@@ -1,0 +1,69 @@
+// The table entries of one instruction set. Compiled once for each.
+#include "kernels/cpu/gemm_kernels.h"
+
+#include "kernels/cpu/gemm_dot.h"
+#include "kernels/cpu/gemm_micro.h"
+#include "kernels/cpu/gemm_pack.h"
+#if defined(__AMX_BF16__) || defined(FATHOM_AMX_EMULATED)
+#include "kernels/cpu/gemm_amx.h"
+#define FATHOM_GEMM_AMX 1
+#endif
+
+#define FATHOM_STRING2(x) #x
+#define FATHOM_STRING(x) FATHOM_STRING2(x)
+
+namespace fathom::kernels::cpu::FATHOM_ISA_NS {
+namespace {
+
+#define FATHOM_ISA_STRING FATHOM_STRING(FATHOM_ISA_NS)
+
+/// Words on vector units, dot products in F32 of what DotWord converts to.
+template <class Word, class Unit, class DotWord>
+constexpr GemmKernels vector_kernels(const char* name) {
+  static_assert(Word::kElements == Unit::kElements);
+  return {.name = name,
+          .mr = kMicroRows,
+          .nr = kLanes,
+          .kr = kLanes * Word::kElements,
+          .tile_n = kTileVectors * kLanes,
+          .pack_a = pack_a<Word, kMicroRows>,
+          .pack_b = pack_b<Word>,
+          .multiply = multiply<Unit>,
+          .dot = dot<DotWord>,
+          .to_float = to_float<DotWord>,
+          .to_bf16 = round_to_bf16,
+          .burst = burst<Unit>};
+}
+
+#if defined(FATHOM_GEMM_AMX)
+constexpr GemmKernels amx_kernels() {
+  return {.name = FATHOM_ISA_STRING " tiles",
+          .mr = kAmxRows,
+          .nr = kAmxTileCols,
+          .kr = kAmxSegment,
+          .tile_n = kAmxCols,
+          .pack_a = pack_a<WordPair, kAmxRows>,
+          .pack_b = pack_b<WordPair>,
+          .multiply = amx_multiply,
+          .dot = dot<WordRounded>,
+          .to_float = to_float<WordRounded>,
+          .to_bf16 = round_to_bf16,
+          .burst = amx_burst};
+}
+#endif
+
+}  // namespace
+
+const GemmKernels kGemmF32 = vector_kernels<WordF32, UnitF32, WordF32>(FATHOM_ISA_STRING " F32");
+
+#if defined(FATHOM_GEMM_AMX)
+const GemmKernels kGemmBF16 = amx_kernels();
+#elif defined(__AVX512BF16__)
+const GemmKernels kGemmBF16 =
+    vector_kernels<WordPair, UnitBF16, WordRounded>(FATHOM_ISA_STRING " dpbf16");
+#else
+const GemmKernels kGemmBF16 =
+    vector_kernels<WordRounded, UnitF32, WordRounded>(FATHOM_ISA_STRING " rounded");
+#endif
+
+}  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

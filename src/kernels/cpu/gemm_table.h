@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "base/tensor.h"
+#include "kernels/gemm.h"
+
+/// The parts of the matrix products that are written for an instruction set: packing, multiplying
+/// packed blocks, and the dot products of decoding. Single-threaded; cpu/gemm_driver.h blocks and
+/// spreads them.
+namespace fathom::kernels::cpu {
+
+/// One input of a product as it lies in memory: a matrix of `outer` rows (A) or columns (B) by K.
+/// Element (x, k) is data[x·stride + k] when k_contiguous, else data[k·stride + x].
+struct GemmOperand {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+  int64_t stride = 0;
+  bool k_contiguous = true;
+};
+
+struct GemmRange {
+  int64_t begin = 0, count = 0;
+};
+
+/// C[rows, cols] (+)= A·B over k elements of K, both packed. Rows and columns that only pad a panel
+/// are not written.
+struct PackedBlock {
+  const std::byte* a = nullptr;
+  const std::byte* b = nullptr;
+  int64_t a_panel_bytes = 0, b_panel_bytes = 0;  ///< from one panel to the next
+  int64_t rows = 0, cols = 0, k = 0;
+  float* c = nullptr;
+  int64_t c_stride = 0;
+  bool accumulate = false;
+};
+
+/// out[m·out_stride + n] = Σ_k a_MK[m][k] · b[n][k] for n in [0, cols), m in [0, rows), rows at
+/// most kSmallM. a_MK is F32, already rounded as the precision asks. B is k-contiguous and is read
+/// once.
+struct DotBlock {
+  const float* a_MK = nullptr;
+  int64_t a_stride = 0;
+  GemmOperand b;
+  int64_t rows = 0, cols = 0, k = 0;
+  float* out = nullptr;
+  int64_t out_stride = 0;
+};
+
+/// Packed formats. A word is 4 bytes: one F32, or two BF16 with consecutive k. A segment is kr
+/// elements of K, as many words as a vector has lanes (L). K is padded with zeros to whole segments
+/// and M and N to whole panels.
+///   A panel: mr rows,  [segment][mr][L words of k]
+///   B panel: nr columns (nr = L),  [segment][L words of k][nr]
+struct GemmKernels {
+  const char* name;
+  int64_t mr, nr, kr;
+  /// Columns multiplied at once, a multiple of nr: blocks that are multiples of it waste nothing.
+  int64_t tile_n;
+  /// Packs rows `m` and elements `k` of A, or columns `n` of B, into consecutive panels
+  /// panel_bytes apart. Reads nothing outside the ranges.
+  void (*pack_a)(const GemmOperand& a, GemmRange m, GemmRange k, std::byte* to,
+                 int64_t panel_bytes);
+  void (*pack_b)(const GemmOperand& b, GemmRange n, GemmRange k, std::byte* to,
+                 int64_t panel_bytes);
+  void (*multiply)(const PackedBlock& block);
+  void (*dot)(const DotBlock& block);
+  /// Row-major F32 from a k-contiguous or an outer-contiguous operand's rows, rounded as the
+  /// precision asks.
+  void (*to_float)(const GemmOperand& a, int64_t row, int64_t k, float* to);
+  void (*to_bf16)(const float* from, BF16* to, int64_t count);
+  /// Multiplies from registers (tiles from L1) `repetitions` times; returns the FLOPs done.
+  double (*burst)(int64_t repetitions);
+
+  int64_t a_panel_bytes(int64_t k) const { return segments(k) * mr * segment_bytes(); }
+  int64_t b_panel_bytes(int64_t k) const { return segments(k) * nr * segment_bytes(); }
+  int64_t a_panels(int64_t rows) const { return (rows + mr - 1) / mr; }
+  int64_t b_panels(int64_t cols) const { return (cols + nr - 1) / nr; }
+  int64_t segments(int64_t k) const { return (k + kr - 1) / kr; }
+  /// Bytes of one row of A (column of B) in a segment.
+  int64_t segment_bytes() const { return nr * 4; }
+};
+
+/// The kernels of an instruction set for a precision. The set itself must be available.
+const GemmKernels& gemm_kernels(Isa isa, GemmPrecision precision);
+
+}  // namespace fathom::kernels::cpu
