@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "kernels/attention.h"
 #include "kernels/checks.h"
-#include "kernels/cpu/attention.h"
 #include "kernels/cpu/attention_rows.h"
-#include "kernels/cpu/block_gemm.h"
+#include "kernels/cpu/attention_tile.h"
 
 namespace fathom::kernels {
 namespace {
@@ -70,22 +70,30 @@ View head_row(const View& x_THN, int64_t t, int64_t h) {
 class Batch {
  public:
   Batch(Context& ctx, const Decode& d, int64_t t_begin, int64_t tokens)
-      : ctx_(ctx), d_(d), t_begin_(t_begin), tokens_(tokens), rows_(cpu::attention_rows(ctx.isa)) {
+      : ctx_(ctx),
+        d_(d),
+        t_begin_(t_begin),
+        tokens_(tokens),
+        H_(d.heads()),
+        C_(d.latent()),
+        X_(d.cache_SX.cols()),
+        rows_(cpu::attention_rows(ctx.isa)),
+        products_(cpu::gemm_kernels(ctx.isa, d.precision())) {
     const auto positions = d.position_T.subspan(t_begin, tokens);
     end_ = *std::max_element(positions.begin(), positions.end()) + 1;
     chunks_ = ceil_div(end_, kChunk);
     wave_ = std::min<int64_t>(chunks_, 2 * ctx.pool.size());
-    groups_ = std::clamp<int64_t>(ceil_div(2 * ctx.pool.size(), wave_), 1,
-                                  ceil_div(d.heads(), kHeadGroup));
+    groups_ =
+        std::clamp<int64_t>(ceil_div(2 * ctx.pool.size(), wave_), 1, ceil_div(H_, kHeadGroup));
     allocate();
-    gather_queries();
+    pack_queries();
   }
 
   void run() {
     for (int64_t first = 0; first < chunks_; first += wave_) {
       const int64_t count = std::min(wave_, chunks_ - first);
       ctx_.pool.for_each(count * groups_, [&](int64_t i, int thread) {
-        compute(first + i / groups_, i % groups_, parts_[i / groups_], thread);
+        compute(first + i / groups_, i % groups_, parts_[i / groups_], buffers_[thread]);
       });
       ctx_.pool.for_range(pairs(), 1, [&](int64_t begin, int64_t end, int) {
         for (int64_t part = 0; part < count; ++part) merge(first + part, begin, end);
@@ -95,34 +103,53 @@ class Batch {
   }
 
  private:
-  int64_t pairs() const { return tokens_ * d_.heads(); }
+  /// What one thread needs for one chunk.
+  struct Buffers {
+    Buffers(const Batch& batch, cpu::Carve& carve) {
+      const int64_t rows = batch.pairs();
+      cache_XS = batch.products_.carve_b(carve, kChunk, batch.X_);
+      cache_SC = batch.products_.carve_b(carve, batch.C_, kChunk);
+      scores_PS = carve.matrix(rows, kChunk);
+      weights_PS = carve.tensor(batch.d_.cache_SX.dtype, rows, kChunk);
+      packed_PS = batch.products_.carve_a(carve, rows, kChunk);
+    }
+    cpu::Packed cache_XS, cache_SC;
+    MatrixView<float> scores_PS;
+    TensorView weights_PS;
+    cpu::Packed packed_PS;
+  };
+
+  int64_t pairs() const { return tokens_ * H_; }
   int64_t head_begin(int64_t group) const {
-    return std::min(d_.heads(), ceil_div(d_.heads(), kHeadGroup) * group / groups_ * kHeadGroup);
+    return std::min(H_, ceil_div(H_, kHeadGroup) * group / groups_ * kHeadGroup);
   }
+  /// The first row of a group.
+  int64_t row_begin(int64_t group) const { return tokens_ * head_begin(group); }
+  /// Rows of a chunk that a token attends to.
   int64_t seen(int64_t token, int64_t chunk) const {
     return std::clamp<int64_t>(d_.position_T[t_begin_ + token] + 1 - chunk * kChunk, 0, kChunk);
   }
 
   void allocate() {
-    const int64_t C = d_.latent(), X = d_.cache_SX.cols();
+    cpu::Carve count(nullptr);
+    carve(count);
+    cpu::Carve memory(static_cast<std::byte*>(ctx_.arena.alloc_bytes(count.used())));
+    carve(memory);
+  }
+
+  void carve(cpu::Carve& carve) {
     const auto state = [&] {
-      return SoftmaxState{ctx_.arena.alloc_array<float>(pairs()),
-                          ctx_.arena.alloc_array<float>(pairs()),
-                          {ctx_.arena.alloc_array<float>(pairs() * C), pairs(), C, C}};
+      return SoftmaxState{carve.floats(pairs()), carve.floats(pairs()), carve.matrix(pairs(), C_)};
     };
     total_ = state();
-    parts_ = ctx_.arena.alloc_array<SoftmaxState>(wave_);
-    for (int64_t i = 0; i < wave_; ++i) parts_[i] = state();
-    const DType dtype = d_.cache_SX.dtype;
-    q_PX_ = ctx_.arena.alloc(dtype, {pairs(), X});
-    workspaces_ = ctx_.arena.alloc_array<Workspace>(ctx_.pool.size());
-    const size_t bytes =
-        std::max(cpu::block_gemm_workspace(ctx_.isa, d_.precision(), pairs(), kChunk, X),
-                 cpu::block_gemm_workspace(ctx_.isa, d_.precision(), pairs(), C, kChunk));
-    for (int t = 0; t < ctx_.pool.size(); ++t)
-      workspaces_[t] = {{ctx_.arena.alloc_array<float>(pairs() * kChunk), pairs(), kChunk, kChunk},
-                        ctx_.arena.alloc(dtype, {pairs(), kChunk}),
-                        ctx_.arena.alloc_bytes(bytes)};
+    parts_.clear();
+    for (int64_t i = 0; i < wave_; ++i) parts_.push_back(state());
+    q_GPX_.clear();
+    for (int64_t g = 0; g < groups_; ++g)
+      q_GPX_.push_back(products_.carve_a(carve, row_begin(g + 1) - row_begin(g), X_));
+    q_PX_ = carve.tensor(DType::kF32, pairs(), X_);
+    buffers_.clear();
+    for (int t = 0; t < ctx_.pool.size(); ++t) buffers_.push_back(Buffers(*this, carve));
   }
 
   /// body(row, token, head) for every pair.
@@ -134,47 +161,60 @@ class Batch {
         for (int64_t h = head_begin(g); h < head_begin(g + 1); ++h) body(row++, t, h);
   }
 
-  void gather_queries() {
+  void pack_queries() {
+    const cpu::RowOps& ops = cpu::ops_table(ctx_.isa).row;
     for_pairs([&](int64_t row, int64_t t, int64_t h) {
-      cpu::convert_rows(ctx_.isa, head_row(d_.q_latent_THC, t_begin_ + t, h),
-                        cpu::block(q_PX_, row, 1, 0, d_.latent()));
-      cpu::convert_rows(ctx_.isa, head_row(d_.q_rope_THR, t_begin_ + t, h),
-                        cpu::block(q_PX_, row, 1, d_.latent(), d_.rope()));
+      const TensorView q = q_PX_.row_range(row, 1);
+      cpu::convert_rows(ops, head_row(d_.q_latent_THC, t_begin_ + t, h), q.col_range(0, C_));
+      cpu::convert_rows(ops, head_row(d_.q_rope_THR, t_begin_ + t, h), q.col_range(C_, X_ - C_));
     });
+    for (int64_t g = 0; g < groups_; ++g)
+      products_.pack_a(q_PX_.row_range(row_begin(g), row_begin(g + 1) - row_begin(g)), q_GPX_[g]);
   }
 
-  void compute(int64_t chunk, int64_t group, const SoftmaxState& part, int thread) {
-    const int64_t heads = head_begin(group + 1) - head_begin(group);
-    const int64_t row = tokens_ * head_begin(group), count = tokens_ * heads;
+  void compute(int64_t chunk, int64_t group, const SoftmaxState& part, const Buffers& b) {
+    const int64_t row = row_begin(group), rows = row_begin(group + 1) - row;
     const int64_t keys = std::min(kChunk, end_ - chunk * kChunk);
-    const Workspace& w = workspaces_[thread];
     const ConstTensorView cache = d_.cache_SX.row_range(chunk * kChunk, keys);
-    const MatrixView<float> scores = {w.scores_PS.data, count, keys, kChunk};
-    cpu::block_gemm(ctx_.isa, cpu::GemmLayout::kNT, d_.precision(), q_PX_.row_range(row, count),
-                    cache, scores, false, w.gemm);
-    const TensorView weights = cpu::block(w.weights_PS, 0, count, 0, keys);
-    std::fill_n(part.highest + row, count, -std::numeric_limits<float>::infinity());
-    std::fill_n(part.sum + row, count, 0.0f);
+    const MatrixView<float> scores = cpu::block(b.scores_PS, 0, rows, 0, keys);
+    products_.pack_b_transposed(cache, b.cache_XS);
+    products_.multiply(q_GPX_[group], b.cache_XS, X_, scores, false);
+    const TensorView weights = cpu::block(b.weights_PS, 0, rows, 0, keys);
+    softmax(chunk, scores, weights, {part.highest + row, part.sum + row, {}});
+    products_.pack_a(weights, b.packed_PS);
+    products_.pack_b(cache.col_range(0, C_), b.cache_SC);
+    products_.multiply(b.packed_PS, b.cache_SC, keys, cpu::block(part.acc, row, rows, 0, C_),
+                       false);
+  }
+
+  /// The softmax of a group's scores over one chunk, token by token.
+  void softmax(int64_t chunk, const MatrixView<float>& scores, const TensorView& weights,
+               const SoftmaxState& state) const {
+    const int64_t heads = scores.rows / tokens_;
+    std::fill_n(state.highest, scores.rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(state.sum, scores.rows, 0.0f);
     for (int64_t t = 0; t < tokens_; ++t) {
-      const int64_t at = t * heads;
-      const SoftmaxState state = {part.highest + row + at, part.sum + row + at, {}};
-      rows_.online_softmax({scores.row(at), cpu::rows_of(weights.row_range(at, heads)), kChunk,
-                            heads, keys, seen(t, chunk), 0, d_.scale},
-                           state);
+      const int64_t row = t * heads;
+      rows_.online_softmax({.scores = scores.row(row),
+                            .weights = cpu::rows_of(weights.row_range(row, heads)),
+                            .stride = scores.stride,
+                            .rows = heads,
+                            .keys = scores.cols,
+                            .visible = seen(t, chunk),
+                            .step = 0,
+                            .scale = d_.scale},
+                           {state.highest + row, state.sum + row, {}});
     }
-    cpu::block_gemm(ctx_.isa, cpu::GemmLayout::kNN, d_.precision(), weights,
-                    cache.col_range(0, d_.latent()), cpu::row_range(part.acc, row, count), false,
-                    w.gemm);
   }
 
   /// Adds a chunk's partial result to rows [begin, end) of the total.
-  void merge(int64_t chunk, int64_t begin, int64_t end) {
+  void merge(int64_t chunk, int64_t begin, int64_t end) const {
     for (int64_t row = begin; row < end; ++row) {
       const SoftmaxState total = state_of(total_, row), part = state_of(parts_[chunk % wave_], row);
       if (chunk == 0) {
         *total.highest = *part.highest;
         *total.sum = *part.sum;
-        std::copy_n(part.acc.data, part.acc.cols, total.acc.data);
+        std::copy_n(part.acc.data, C_, total.acc.data);
       } else if (*part.sum != 0) {  // zero: the whole chunk lies beyond the token's position
         rows_.merge(total, part);
       }
@@ -182,31 +222,27 @@ class Batch {
   }
 
   static SoftmaxState state_of(const SoftmaxState& s, int64_t row) {
-    return {s.highest + row, s.sum + row, cpu::row_range(s.acc, row, 1)};
+    return {s.highest + row, s.sum + row, cpu::block(s.acc, row, 1, 0, s.acc.cols)};
   }
 
-  void write() {
+  void write() const {
     for_pairs([&](int64_t row, int64_t t, int64_t h) {
       rows_.finish(state_of(total_, row),
                    cpu::rows_of(head_row(d_.out_latent_THC, t_begin_ + t, h)), nullptr, 0);
     });
   }
 
-  struct Workspace {
-    MatrixView<float> scores_PS;
-    TensorView weights_PS;
-    void* gemm;
-  };
-
   Context& ctx_;
   const Decode& d_;
-  int64_t t_begin_, tokens_;
+  int64_t t_begin_, tokens_, H_, C_, X_;
   const cpu::AttentionRows& rows_;
+  cpu::PackedProducts products_;
   int64_t end_, chunks_, wave_, groups_;
   SoftmaxState total_;
-  SoftmaxState* parts_;
+  std::vector<SoftmaxState> parts_;
+  std::vector<cpu::Packed> q_GPX_;
   TensorView q_PX_;
-  Workspace* workspaces_;
+  std::vector<Buffers> buffers_;
 };
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "kernels/cpu/attention_rows.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/cpu/vec_exp.h"
 
@@ -40,53 +42,87 @@ const T* row_of(Rows x, int64_t row) {
   return static_cast<const T*>(x.data) + row * x.stride;
 }
 
-/// Zeroes whole vectors from the one after that which holds the last seen key.
-template <class T>
-void clear_unseen(T* row, int64_t seen, int64_t keys) {
-  for (int64_t i = (seen + kLanes - 1) / kLanes * kLanes; i < keys; i += kLanes)
-    store(row + i, VecF{}, Full{});
-}
-
-float exp_scalar(float x) {
-  return exp_vec(splat(x))[0];
-}
-
 void scale_row(float* x, int64_t n, float factor) {
   for_vectors(n, [&](int64_t i, auto part) { store(x + i, load(x + i, part) * factor, part); });
 }
 
+/// Lanes l and l ^ S of a combined and of b combined: the former where bit S of l is clear.
+template <int64_t S, class Op, size_t... L>
+VecF combine(VecF a, VecF b, Op op, std::index_sequence<L...>) {
+  constexpr int64_t n = kLanes;
+  return op(__builtin_shufflevector(
+                a, b, static_cast<int>(int64_t{L} & S ? n + int64_t{L} - S : int64_t{L})...),
+            __builtin_shufflevector(
+                a, b, static_cast<int>(int64_t{L} & S ? n + int64_t{L} : int64_t{L} + S)...));
+}
+
+/// Lane r of the result is the combination of all lanes of v[r].
+template <int64_t S = 1, class Op>
+VecF fold_rows(VecF (&v)[kLanes], Op op) {
+  for (int64_t i = 0; i < kLanes; i += 2 * S)
+    v[i] = combine<S>(v[i], v[i + S], op, std::make_index_sequence<kLanes>());
+  if constexpr (2 * S < kLanes) return fold_rows<2 * S>(v, op);
+  return v[0];
+}
+
+VecF larger(VecF a, VecF b) {
+  return a > b ? a : b;  // drops a NaN in a
+}
+
+VecF row_maximum(const ScoreTile& tile, int64_t row) {
+  const float* score = tile.scores + row * tile.stride;
+  VecF top = splat(-kInfinity);
+  for_seen(seen_keys(tile, row), [&](int64_t i, auto select) {
+    top = larger(select(load(score + i, Full{}), splat(-kInfinity)), top);
+  });
+  return top;
+}
+
+/// Writes a row of weights; the lanes of the result sum to their sum. A NaN score, which the
+/// maximum dropped, is NaN again here.
 template <class T>
-void online_softmax_row(const ScoreTile& tile, int64_t row, const SoftmaxState& state) {
+VecF row_weights(const ScoreTile& tile, int64_t row, float highest) {
   const float* score = tile.scores + row * tile.stride;
   T* weight = row_of<T>(tile.weights, row);
   const int64_t seen = seen_keys(tile, row);
-  VecF top = splat(-kInfinity);
-  for_seen(seen, [&](int64_t i, auto select) {
-    const VecF s = select(load(score + i, Full{}), splat(-kInfinity));
-    top = s > top ? s : top;  // drops NaN, which the weights below bring back
-  });
-  const float before = state.highest[row], tile_top = reduce_max(top) * tile.scale;
-  const float highest = tile_top > before ? tile_top : before;
   VecF sum = {};
   for_seen(seen, [&](int64_t i, auto select) {
     const VecF w = select(exp_vec(load(score + i, Full{}) * tile.scale - highest), VecF{});
     sum += w;
     store(weight + i, w, Full{});
   });
-  clear_unseen(weight, seen, tile.keys);
-  state.highest[row] = highest;
-  if (highest == before) {
-    state.sum[row] += reduce_add(sum);
-    return;
-  }
-  const float keep = exp_scalar(before - highest);
-  state.sum[row] = state.sum[row] * keep + reduce_add(sum);
-  scale_row(state.acc.row(row), state.acc.cols, keep);
+  for (int64_t i = (seen + kLanes - 1) / kLanes * kLanes; i < tile.keys; i += kLanes)
+    store(weight + i, VecF{}, Full{});
+  return sum;
+}
+
+/// Rows [row, row + count), count at most kLanes: their states are one vector.
+template <class T, class Part>
+void online_softmax_rows(const ScoreTile& tile, int64_t row, int64_t count, Part part,
+                         const SoftmaxState& state) {
+  VecF v[kLanes];
+  for (int64_t r = 0; r < kLanes; ++r) v[r] = r < count ? row_maximum(tile, row + r) : VecF{};
+  const VecF before = load(state.highest + row, part);
+  const VecF highest = larger(fold_rows(v, larger) * tile.scale, before);
+  // Equal: both may be −inf, when nothing has been seen yet.
+  const VecF keep = highest == before ? splat(1) : exp_vec(before - highest);
+  store(state.highest + row, highest, part);
+  for (int64_t r = 0; r < kLanes; ++r)
+    v[r] = r < count ? row_weights<T>(tile, row + r, state.highest[row + r]) : VecF{};
+  const VecF sum = fold_rows(v, [](VecF a, VecF b) { return a + b; });
+  store(state.sum + row, load(state.sum + row, part) * keep + sum, part);
+  for (int64_t r = 0; r < count; ++r)
+    if (keep[r] != 1) scale_row(state.acc.row(row + r), state.acc.cols, keep[r]);
 }
 
 void online_softmax(const ScoreTile& tile, const SoftmaxState& state) {
   with_type(tile.weights.bf16, [&](auto t) {
-    for (int64_t r = 0; r < tile.rows; ++r) online_softmax_row<decltype(t)>(tile, r, state);
+    using T = decltype(t);
+    int64_t r = 0;
+    for (; r + kLanes <= tile.rows; r += kLanes)
+      online_softmax_rows<T>(tile, r, kLanes, Full{}, state);
+    const int64_t left = tile.rows - r;
+    if (left > 0) online_softmax_rows<T>(tile, r, left, Tail{left}, state);
   });
 }
 
@@ -106,7 +142,7 @@ void finish(const SoftmaxState& state, MutableRows out, float* lse, int64_t lse_
 void merge(const SoftmaxState& total, const SoftmaxState& part) {
   for (int64_t r = 0; r < total.acc.rows; ++r) {
     const float a = total.highest[r], b = part.highest[r], highest = a > b ? a : b;
-    const float keep = exp_scalar(a - highest), take = exp_scalar(b - highest);
+    const float keep = exp_vec(splat(a - highest))[0], take = exp_vec(splat(b - highest))[0];
     total.highest[r] = highest;
     total.sum[r] = total.sum[r] * keep + part.sum[r] * take;
     float* to = total.acc.row(r);
@@ -117,28 +153,36 @@ void merge(const SoftmaxState& total, const SoftmaxState& part) {
   }
 }
 
+/// Row j of a transposed tile: key j against all queries, of which the first see it not.
 template <class T>
-void softmax_backward_row(const ScoreTile& tile, int64_t row, float lse, float mean_dp,
-                          const float* dp, T* ds) {
-  const float* score = tile.scores + row * tile.stride;
-  T* weight = row_of<T>(tile.weights, row);
-  const int64_t seen = seen_keys(tile, row);
-  for_seen(seen, [&](int64_t i, auto select) {
-    const VecF p = select(exp_vec(load(score + i, Full{}) * tile.scale - lse), VecF{});
-    const VecF g = select(p * (load(dp + i, Full{}) - mean_dp) * tile.scale, VecF{});
+void softmax_backward_key(const GradientTile& tile, int64_t key) {
+  const float* score = tile.scores_KQ + key * tile.stride;
+  const float* dp = tile.dp_KQ + key * tile.stride;
+  T* weight = row_of<T>(tile.weights_KQ, key);
+  T* ds = row_of<T>(tile.ds_KQ, key);
+  const int64_t first = std::clamp<int64_t>(key + 1 - tile.visible, 0, tile.queries);
+  int64_t i = 0;
+  for (; i + kLanes <= first; i += kLanes) {
+    store(weight + i, VecF{}, Full{});
+    store(ds + i, VecF{}, Full{});
+  }
+  const VecU lane = lane_numbers();
+  for (; i < tile.queries; i += kLanes) {
+    VecF p = exp_vec(load(score + i, Full{}) * tile.scale - load(tile.lse_Q + i, Full{}));
+    VecF g = p * (load(dp + i, Full{}) - load(tile.mean_dp_Q + i, Full{})) * tile.scale;
+    if (i < first) {
+      const auto seen = lane + static_cast<uint32_t>(i) >= static_cast<uint32_t>(first) + VecU{};
+      p = seen ? p : VecF{};
+      g = seen ? g : VecF{};
+    }
     store(weight + i, p, Full{});
     store(ds + i, g, Full{});
-  });
-  clear_unseen(weight, seen, tile.keys);
-  clear_unseen(ds, seen, tile.keys);
+  }
 }
 
-void softmax_backward(const ScoreTile& tile, const float* lse, const float* mean_dp,
-                      const float* dp, MutableRows ds) {
-  with_type(ds.bf16, [&](auto t) {
-    using T = decltype(t);
-    for (int64_t r = 0; r < tile.rows; ++r)
-      softmax_backward_row(tile, r, lse[r], mean_dp[r], dp + r * tile.stride, row_of<T>(ds, r));
+void softmax_backward(const GradientTile& tile) {
+  with_type(tile.weights_KQ.bf16, [&](auto t) {
+    for (int64_t j = 0; j < tile.keys; ++j) softmax_backward_key<decltype(t)>(tile, j);
   });
 }
 

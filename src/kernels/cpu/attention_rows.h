@@ -24,6 +24,19 @@ struct ScoreTile {
   float scale;
 };
 
+/// Scores and dp = dout·v of keys (rows) against queries (columns): transposed, as the products of
+/// the backward want them. Query i sees the first visible + i keys. Rows of the F32 arrays are
+/// `stride` apart and, like lse and mean_dp, may be read up to a multiple of kScoreAlignment.
+struct GradientTile {
+  const float *scores_KQ, *dp_KQ;
+  MutableRows weights_KQ, ds_KQ;
+  const float *lse_Q, *mean_dp_Q;
+  int64_t stride;
+  int64_t keys, queries;
+  int64_t visible;
+  float scale;
+};
+
 /// Running state of the online softmax (Milakov & Gimelshein 2018), one entry a row:
 /// sum = Σ e^(scale·s − highest) so far, acc = Σ e^(scale·s − highest)·v.
 struct SoftmaxState {
@@ -41,9 +54,8 @@ struct AttentionRows {
   void (*finish)(const SoftmaxState& state, MutableRows out, float* lse, int64_t lse_stride);
   /// Adds the state of later keys to that of earlier ones.
   void (*merge)(const SoftmaxState& total, const SoftmaxState& part);
-  /// Weights p = e^(scale·s − lse), and from dp, tile.stride apart, ds = scale·p·(dp − mean_dp).
-  void (*softmax_backward)(const ScoreTile& tile, const float* lse, const float* mean_dp,
-                           const float* dp, MutableRows ds);
+  /// Weights p = e^(scale·s − lse) and ds = scale·p·(dp − mean_dp); zero where unseen.
+  void (*softmax_backward)(const GradientTile& tile);
   /// dot[i] = a[i] · b[i].
   void (*dot)(Rows a, Rows b, int64_t rows, int64_t cols, float* dot);
 };
