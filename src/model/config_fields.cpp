@@ -118,6 +118,11 @@ bool FieldReader::read(std::string_view name, std::optional<int64_t>& out) {
   return found;
 }
 
+void FieldReader::require_or_null(std::string_view name, int64_t& out) {
+  read(name, out);
+  if (!object_.contains(name)) report_missing(name);
+}
+
 void FieldReader::ignore(std::initializer_list<std::string_view> names) {
   for (const std::string_view name : names) known_.emplace(name);
 }

@@ -46,6 +46,8 @@ class FieldReader {
   void require(std::string_view name, T& out) {
     if (!read(name, out)) report_missing(name);
   }
+  /// As require, but null is an answer too: `out` keeps its value.
+  void require_or_null(std::string_view name, int64_t& out);
   /// The raw value, or null when absent.
   const nlohmann::json* find(std::string_view name);
   void problem(std::string_view name, std::string_view message);

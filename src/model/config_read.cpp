@@ -28,10 +28,11 @@ void require_fixed(FieldReader& fields, std::string_view name, const json& expec
   fields.problem(name, fmt::format("= {}: must be {}: {}", brief(*value), brief(expected), why));
 }
 
-void read_architectures(FieldReader& fields, ModelConfig& config) {
+void read_architectures(FieldReader& fields, const ModelConfig& config) {
   const json* architectures = fields.find("architectures");
   if (!architectures) return;
-  const json expected = {is_v2(config) ? "DeepseekV2ForCausalLM" : "DeepseekV3ForCausalLM"};
+  const json expected =
+      json::array({is_v2(config) ? "DeepseekV2ForCausalLM" : "DeepseekV3ForCausalLM"});
   if (*architectures == expected) return;
   fields.problem("architectures",
                  fmt::format("= {}: must be {} with model_type {}", brief(*architectures),
@@ -54,18 +55,13 @@ void read_shape(FieldReader& fields, ModelConfig& config) {
   require_fixed(fields, "attention_dropout", 0.0, "attention has no dropout");
 }
 
-void read_attention(FieldReader& fields, const ConfigProblems& problems, const json& document,
-                    ModelConfig& config) {
+void read_attention(FieldReader& fields, const ConfigProblems& problems, ModelConfig& config) {
   fields.require("num_attention_heads", config.num_attention_heads);
   fields.require("kv_lora_rank", config.kv_lora_rank);
   fields.require("qk_nope_head_dim", config.qk_nope_head_dim);
   fields.require("qk_rope_head_dim", config.qk_rope_head_dim);
   fields.require("v_head_dim", config.v_head_dim);
-  // null says "one q_proj"; a missing field says nothing.
-  fields.read("q_lora_rank", config.q_lora_rank);
-  if (!document.contains("q_lora_rank")) {
-    fields.problem("q_lora_rank", "is missing: add it (null means one q_proj)");
-  }
+  fields.require_or_null("q_lora_rank", config.q_lora_rank);  // null: one q_proj
   require_fixed(fields, "rope_interleave", true, "rotary pairs are interleaved");
   fields.ignore({"num_key_value_heads", "qk_head_dim", "head_dim"});
   if (!problems.clean({"num_attention_heads", "qk_nope_head_dim", "qk_rope_head_dim"})) return;
@@ -132,7 +128,7 @@ void read_experts(FieldReader& fields, ModelConfig& config) {
   fields.require("first_k_dense_replace", config.first_k_dense_replace);
   fields.require("moe_intermediate_size", config.moe_intermediate_size);
   fields.require("num_experts_per_tok", config.num_experts_per_tok);
-  fields.read("n_shared_experts", config.n_shared_experts);
+  fields.require_or_null("n_shared_experts", config.n_shared_experts);
   fields.require("norm_topk_prob", config.norm_topk_prob);
   fields.require("routed_scaling_factor", config.routed_scaling_factor);
   read_groups(fields, config);
@@ -346,7 +342,7 @@ ModelConfig ModelConfig::from_json(std::string_view text, const std::string& sou
   problems.throw_if_any(source);  // of another architecture every field would be wrong
   read_architectures(fields, config);
   read_shape(fields, config);
-  read_attention(fields, problems, document, config);
+  read_attention(fields, problems, config);
   read_experts(fields, config);
   read_rope(fields, problems, config);
   fields.read("bos_token_id", config.bos_token_id);

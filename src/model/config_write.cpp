@@ -27,7 +27,7 @@ Json or_null(std::optional<int64_t> value) {
 
 Json eos(const ModelConfig& config) {
   if (config.more_eos_token_ids.empty()) return or_null(config.eos_token_id);
-  Json list = {*config.eos_token_id};
+  Json list = Json::array({*config.eos_token_id});
   for (const int64_t id : config.more_eos_token_ids) list.push_back(id);
   return list;
 }
@@ -56,7 +56,7 @@ Json quantization(const QuantizationConfig& config) {
 
 Json base(const ModelConfig& c) {
   const bool v2 = c.model_type == "deepseek_v2";
-  return {{"architectures", {v2 ? "DeepseekV2ForCausalLM" : "DeepseekV3ForCausalLM"}},
+  return {{"architectures", Json::array({v2 ? "DeepseekV2ForCausalLM" : "DeepseekV3ForCausalLM"})},
           {"model_type", c.model_type},
           {"vocab_size", c.vocab_size},
           {"hidden_size", c.hidden_size},

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
+#include "base/file.h"
 #include "model/config.h"
 #include "model/parameter_count.h"
 
@@ -14,6 +17,16 @@ TEST(PresetsTest, AllAreValidAndSurviveBeingWritten) {
     const ModelConfig config = ModelConfig::preset(name);
     EXPECT_NO_THROW(config.validate(name));
     EXPECT_EQ(ModelConfig::from_json(config.to_json("bfloat16"), name), config);
+  }
+}
+
+/// For make_config_fixtures.py --check, which reads them with transformers.
+TEST(PresetsTest, WritesThemOnRequest) {
+  const char* directory = std::getenv("FATHOM_WRITE_FIXTURES");
+  if (!directory) GTEST_SKIP() << "set FATHOM_WRITE_FIXTURES to a directory";
+  for (const std::string& name : ModelConfig::preset_names()) {
+    write_text_file(std::filesystem::path(directory) / (name + ".json"),
+                    ModelConfig::preset(name).to_json("bfloat16"));
   }
 }
 

@@ -145,8 +145,9 @@ TEST(ConfigTest, EveryMissingFieldIsNamedAtOnce) {
   for (const char* name :
        {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
         "max_position_embeddings", "rms_norm_eps", "num_attention_heads", "kv_lora_rank",
-        "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "n_group",
-        "topk_group", "first_k_dense_replace", "num_experts_per_tok", "moe_intermediate_size"}) {
+        "q_lora_rank", "n_shared_experts", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim",
+        "n_group", "topk_group", "first_k_dense_replace", "num_experts_per_tok",
+        "moe_intermediate_size"}) {
     expect_contains(message, std::string(name) + " is missing");
   }
   for (const char* name : {"n_group", "rope_theta"}) {

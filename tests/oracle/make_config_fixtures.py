@@ -3,11 +3,14 @@
 transformers-*.json: configurations of the published shapes as transformers writes them.
 softmax_scale.json: for each, the scale that transformers' attention layer uses.
 The published-*.json files beside them are in the style of the models' releases, by hand.
+With --check the directory must instead hold configurations that Fathom wrote
+(FATHOM_WRITE_FIXTURES=DIR config_test): transformers must read every value as it stands there.
 """
 
 import argparse
 import json
 import pathlib
+import tempfile
 
 import torch
 from transformers import AutoConfig, DeepseekV2Config, DeepseekV3Config
@@ -102,10 +105,7 @@ def softmax_scale(config) -> float:
         return attention(config, 0).scaling
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("directory", type=pathlib.Path)
-    directory = parser.parse_args().directory
+def write(directory: pathlib.Path):
     scales = {}
     for name, config in CONFIGS.items():
         version = config.model_type[-2:].upper()
@@ -114,6 +114,37 @@ def main():
         path.write_text(config.to_json_string())
         scales[path.name] = softmax_scale(AutoConfig.from_pretrained(path))
     (directory / "softmax_scale.json").write_text(json.dumps(scales, indent=2) + "\n")
+
+
+def read_as_transformers(fields: dict):
+    """kimi_k2 is DeepSeek-V3 under another name, which transformers does not know."""
+    known = fields | {"model_type": fields["model_type"].replace("kimi_k2", "deepseek_v3")}
+    with tempfile.TemporaryDirectory() as directory:
+        (pathlib.Path(directory) / "config.json").write_text(json.dumps(known))
+        return AutoConfig.from_pretrained(directory)
+
+
+def check(directory: pathlib.Path):
+    files = sorted(directory.glob("*.json"))
+    assert files, f"{directory} holds no configuration"
+    for path in files:
+        fields = json.loads(path.read_text())
+        config = read_as_transformers(fields)
+        rope = (fields.pop("rope_scaling") or {}) | {"rope_theta": fields.pop("rope_theta")}
+        assert rope.items() <= config.rope_parameters.items(), (path, config.rope_parameters)
+        assert config.rope_parameters["rope_type"] == rope.get("type", "default"), path
+        assert config.dtype == getattr(torch, fields.pop("torch_dtype")), path
+        fields.pop("model_type")
+        for name, value in fields.items():
+            assert getattr(config, name) == value, (path, name, getattr(config, name))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("directory", type=pathlib.Path)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    (check if arguments.check else write)(arguments.directory)
 
 
 if __name__ == "__main__":
