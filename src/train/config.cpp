@@ -61,6 +61,7 @@ class Assign {
 
   void operator()(std::string* target) const {
     *target = string();
+    if (target->empty()) fail("a name or a path");
     // A model may be a preset's name: only what exists beside the file is taken for a path.
     if (std::error_code code; fs::exists(source_.directory / *target, code))
       *target = resolved(*target, source_).string();

@@ -12,6 +12,10 @@ namespace {
 Range at_least(double min) {
   return {.min = min};
 }
+/// Keeps sums and products of counts, steps x batch_tokens the largest, far from overflow.
+Range count_up_to(double max) {
+  return {.min = 1, .max = max};
+}
 Range above_zero() {
   return {.min = 0, .open_min = true};
 }
@@ -90,15 +94,15 @@ std::vector<Field> fields_of(TrainConfig& c) {
       {"data.valid", &c.data.valid},
       {"data.valid_fraction", &c.data.valid_fraction, below_one()},
       {"data.tokenizer", &c.data.tokenizer},
-      {"data.seq_len", &c.data.seq_len, at_least(2)},
+      {"data.seq_len", &c.data.seq_len, count_up_to(1e8)},
       {"data.fim_rate", &c.data.fim_rate, share()},
       {"data.shuffle", &c.data.shuffle},
       {"data.cache_dir", &c.data.cache_dir},
-      {"train.steps", &c.train.steps, at_least(1), true},
-      {"train.batch_tokens", &c.train.batch_tokens, at_least(1), true},
-      {"train.batch_tokens_start", &c.train.batch_tokens_start, at_least(1)},
+      {"train.steps", &c.train.steps, count_up_to(1e8), true},
+      {"train.batch_tokens", &c.train.batch_tokens, count_up_to(1e10), true},
+      {"train.batch_tokens_start", &c.train.batch_tokens_start, count_up_to(1e10)},
       {"train.batch_ramp_tokens", &c.train.batch_ramp_tokens, at_least(0)},
-      {"train.micro_batch", &c.train.micro_batch, at_least(1)},
+      {"train.micro_batch", &c.train.micro_batch, count_up_to(1e6)},
       {"train.precision", precision(c.train.precision)},
       {"train.seed", &c.train.seed, at_least(0)},
       {"train.eval_every", &c.train.eval_every, at_least(0)},

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -126,6 +127,14 @@ uint64_t piece_limit(const std::vector<SourceFile>& files) {
   return std::clamp(text / kFewestPieces, kSmallestPiece, kLargestPiece);
 }
 
+void check_distinct(const std::vector<SourceFile>& files) {
+  std::set<fs::path> seen;
+  for (const SourceFile& file : files)
+    if (!seen.insert(file.path).second)
+      throw Error(fmt::format("training text {} is named twice", file.path.string()),
+                  "a copy could be trained on while the other is held out: name it once");
+}
+
 }  // namespace
 
 std::vector<SourceFile> find_source_files(std::span<const fs::path> paths) {
@@ -140,6 +149,7 @@ std::vector<SourceFile> find_source_files(std::span<const fs::path> paths) {
       throw Error(fmt::format("training text {} is empty", path.string()),
                   "check data.train and data.valid");
   }
+  check_distinct(files);
   return files;
 }
 

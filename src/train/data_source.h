@@ -36,8 +36,8 @@ struct DocumentSet {
 
 /// The files that paths stand for, without reading them. A directory stands for all .txt and .jsonl
 /// files below it, sorted by path; a named file may have any name and is read as text unless it
-/// ends in .jsonl. Throws Error for a missing or empty file and for a directory without any (an
-/// empty file in a directory is passed over with a warning).
+/// ends in .jsonl. Throws Error for a missing or empty file, one named twice, and a directory
+/// without any (an empty file in a directory is passed over with a warning).
 std::vector<SourceFile> find_source_files(std::span<const std::filesystem::path> paths);
 
 /// Reads the files once, checks that they hold text (no NUL bytes, UTF-8 but for stray bytes) and

@@ -130,6 +130,8 @@ TEST(TrainConfig, WrongTypesAndRangesNameFileKeyAndValue) {
   expect_error(with("[optimizer]\nbetas = [0.9, 1.0]"), {"optimizer.betas", "in [0, 1)"});
   expect_error(with("[optimizer]\nbetas = [0.9]"), {"an array of two numbers"});
   expect_error(error_of("model = 3"), {"model = 3", "a string"});
+  expect_error(error_of("model = ''"), {"model = ", "a name or a path"});
+  expect_error(error_of(kMinimal, {"train.steps=1e18"}), {"train.steps = 1e+18", "in [1, "});
   expect_error(error_of("data = 3"), {"data = 3", "a table"});
   expect_error(error_of(kMinimal, {"data.train=[1]"}), {"a path or a list of paths"});
   expect_error(error_of(kMinimal, {"data.train=[]"}), {"data.train is an empty list"});

@@ -106,6 +106,7 @@ TEST_F(DataSourceTest, UnusableFilesAreNamed) {
   for (int i = 0; i < 100; ++i) latin1 += "d\xE9j\xE0 vu ";
   expect_error({write("latin1.txt", latin1)}, "latin1.txt is not UTF-8: 200 invalid bytes");
   EXPECT_EQ(error_of({write("typo.txt", "one stray \xE9 byte")}), "no error");
+  expect_error({dir_ / "typo.txt", dir_.path()}, "typo.txt is named twice");
   fs::create_directories(dir_ / "hollow");
   expect_error({dir_ / "hollow"}, "no .txt or .jsonl file");
 }
