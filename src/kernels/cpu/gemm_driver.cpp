@@ -12,7 +12,6 @@ namespace {
 // with AVX-512, beside the rows of C that it meets.
 constexpr int64_t kStripCols = 256;
 constexpr int64_t kBlockRows = 512;
-constexpr int64_t kBlockSegments = 16;  // of K: 256 elements in F32, 512 in BF16, with AVX-512
 // Panels of A of one round. Rows beyond it wait for the next, for which B is packed again.
 constexpr int64_t kPanelBudget = int64_t{32} << 20;
 // All of K of a strip is kept packed for the next rows if it is no larger than this.
@@ -137,7 +136,7 @@ class BlockedGemm {
   }
 
  private:
-  int64_t block_k() const { return kBlockSegments * kernels_.kr; }
+  int64_t block_k() const { return kernels_.block_k(); }
   int64_t block_rows() const { return kBlockRows / kernels_.mr * kernels_.mr; }
 
   int64_t chunk_rows(const GemmProblem& p) const {

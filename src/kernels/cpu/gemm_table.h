@@ -78,6 +78,9 @@ struct GemmKernels {
   int64_t b_panel_bytes(int64_t k) const { return segments(k) * nr * segment_bytes(); }
   int64_t a_panels(int64_t rows) const { return (rows + mr - 1) / mr; }
   int64_t b_panels(int64_t cols) const { return (cols + nr - 1) / nr; }
+  /// K is summed in blocks of this size, each in registers, whatever the shape: 256 elements in F32
+  /// and 512 in BF16 with AVX-512.
+  int64_t block_k() const { return 16 * kr; }
   int64_t segments(int64_t k) const { return (k + kr - 1) / kr; }
   /// Bytes of one row of A (column of B) in a segment.
   int64_t segment_bytes() const { return nr * 4; }
