@@ -35,8 +35,9 @@ class Engine {
   std::span<const int32_t> tokens() const { return tokens_; }
   /// 0 without options.mtp.
   int64_t mtp_depth() const { return drafter_ ? drafter_->depth() : 0; }
-  /// Held by the caches now.
+  /// Held by the caches, and for temporaries, now.
   size_t cache_bytes() const;
+  size_t workspace_bytes() const { return arena_.capacity(); }
 
   /// Reads any number of tokens, in large passes. Logits [1, V] F32 of what follows the last, valid
   /// until the next prefill or decode. Throws when a token is not in the vocabulary or the context

@@ -14,14 +14,14 @@ namespace fathom {
 
 struct GenerateOptions {
   int64_t max_new_tokens = 0;  ///< 0: until the context is full
-  SamplerOptions sampler;
+  SamplerOptions sampler = {};
   bool ignore_eos = false;
-  std::vector<std::string> stop;  ///< text that ends the generation; not part of the result
+  std::vector<std::string> stop = {};  ///< text that ends the generation; not part of the result
   /// The bytes a token stands for. Needed for stop strings; without it texts are empty.
-  std::function<std::string(int32_t)> token_text;
+  std::function<std::string(int32_t)> token_text = {};
   int64_t drafts = 0;  ///< tokens drafted a step by the MTP modules; 0: no speculation
   /// Log probabilities of this many most probable tokens beside the chosen one's.
-  std::optional<int64_t> top_logprobs;
+  std::optional<int64_t> top_logprobs = {};
   /// Keep what the engine has already read as far as the prompt begins with it (a conversation
   /// that goes on). Otherwise the sequence starts anew.
   bool reuse_cache = false;
