@@ -1,1 +1,29 @@
-int main() { return 0; }
+#include <cstdio>
+#include <exception>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "options.h"
+
+namespace {
+
+// One line: what is wrong, where, what to do.
+int fail(const char* message, const std::string& hint, int status) {
+  fathom::set_status_line({});
+  std::fprintf(stderr, "fathom: %s%s%s\n", message, hint.empty() ? "" : "; hint: ", hint.c_str());
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return fathom::app::run_command_line(argc, argv);
+  } catch (const fathom::UsageError& e) {
+    return fail(e.what(), e.hint(), 2);
+  } catch (const fathom::Error& e) {
+    return fail(e.what(), e.hint(), 1);
+  } catch (const std::exception& e) {
+    return fail(e.what(), "", 1);
+  }
+}

@@ -1,10 +1,10 @@
-#include "train/interrupt.h"
+#include "base/interrupt.h"
 
 #include <gtest/gtest.h>
 
 #include <csignal>
 
-namespace fathom::train {
+namespace fathom {
 namespace {
 
 TEST(InterruptGuard, TheFirstSignalOnlyAsks) {
@@ -31,12 +31,12 @@ TEST(InterruptGuard, PreviousHandlersComeBack) {
 TEST(InterruptGuardDeathTest, TheSecondSignalEndsTheProcess) {
   EXPECT_EXIT(
       {
-        InterruptGuard guard;
+        InterruptGuard guard("stopping soon");
         raise(SIGINT);
         raise(SIGINT);
       },
-      testing::ExitedWithCode(128 + SIGINT), "stopping after this step");
+      testing::ExitedWithCode(128 + SIGINT), "stopping soon");
 }
 
 }  // namespace
-}  // namespace fathom::train
+}  // namespace fathom

@@ -1,33 +1,36 @@
-#include "train/interrupt.h"
+#include "base/interrupt.h"
 
 #include <unistd.h>
 
 #include <atomic>
-#include <string_view>
+#include <cstring>
 
 #include "base/error.h"
 
-namespace fathom::train {
+namespace fathom {
 namespace {
 
 // A handler reaches only globals; lock-free atomics are safe in one.
 std::atomic<int> g_signal{0};
 std::atomic<bool> g_installed{false};
+std::atomic<const char*> g_note{nullptr};
 static_assert(std::atomic<int>::is_always_lock_free);
+static_assert(std::atomic<const char*>::is_always_lock_free);
 
 void on_signal(int number) {
   int none = 0;
   if (!g_signal.compare_exchange_strong(none, number)) _exit(128 + number);
-  constexpr std::string_view kNote =
-      "\nstopping after this step and saving a checkpoint; once more to quit without\n";
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kNote.data(), kNote.size());
+  const char* note = g_note;
+  if (!note) return;
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, note, std::strlen(note));
 }
 
 }  // namespace
 
-InterruptGuard::InterruptGuard() {
+InterruptGuard::InterruptGuard(const char* note) {
   FATHOM_ASSERT(!g_installed.exchange(true));
   g_signal = 0;
+  g_note = note;
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
@@ -46,4 +49,8 @@ int InterruptGuard::signal_number() const {
   return g_signal;
 }
 
-}  // namespace fathom::train
+void InterruptGuard::clear() {
+  g_signal = 0;
+}
+
+}  // namespace fathom

@@ -1,0 +1,83 @@
+#include "infer/generate.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "generation.h"
+#include "report.h"
+
+namespace fathom::app {
+namespace {
+
+// The prompt's ids: given, or the text's with the begin-of-sequence token before it.
+std::vector<int32_t> prompt_ids(const GenerateArguments& options, const Tokenizer& tokenizer) {
+  if (!options.ids.empty()) return options.ids;
+  const std::string text = options.prompt ? *options.prompt : read_text_file(options.prompt_file);
+  return tokenizer.encode(text, {true, true});
+}
+
+std::vector<Report> logprob_reports(const std::vector<Logprobs>& logprobs) {
+  std::vector<Report> list;
+  for (const Logprobs& l : logprobs) {
+    Report r;
+    r.add("logprob", static_cast<double>(l.chosen));
+    std::vector<Report> top;
+    for (const TokenLogprob& t : l.top) {
+      Report one;
+      one.add("id", static_cast<int64_t>(t.id));
+      one.add("logprob", static_cast<double>(t.logprob));
+      top.push_back(std::move(one));
+    }
+    r.add("top", top);
+    list.push_back(std::move(r));
+  }
+  return list;
+}
+
+Report make_report(const GenerateResult& r, bool json) {
+  Report report;
+  if (json) {
+    report.add("text", r.text);
+    report.add("ids", r.ids);
+  }
+  report.add("prompt_tokens", r.prompt_tokens);
+  report.add("new_tokens", static_cast<int64_t>(r.ids.size()));
+  report.add("finish_reason", name_of(r.finish_reason));
+  report.add("prefill_tokens_per_s", r.prefill_tokens_per_s());
+  report.add("decode_tokens_per_s", r.decode_tokens_per_s());
+  add_speculation(report, r.mtp);
+  if (!r.logprobs.empty()) report.add("logprobs", logprob_reports(r.logprobs));
+  return report;
+}
+
+}  // namespace
+
+int run_generate(const GlobalOptions& global, const GenerateArguments& options) {
+  const Tokenizer tokenizer = Tokenizer::load(options.model);
+  const std::vector<int32_t> prompt = prompt_ids(options, tokenizer);
+  const auto needed = static_cast<int64_t>(prompt.size()) + options.max_new_tokens;
+  Generation generation(global, options.model, options.sampling, needed);
+  GenerateOptions request = generation.options();
+  request.max_new_tokens = options.max_new_tokens;
+  request.ignore_eos = options.ignore_eos;
+  request.stop = options.stop;
+  if (options.logprobs >= 0) request.top_logprobs = options.logprobs;
+  const InterruptGuard interrupt;
+  const GenerateResult result =
+      fathom::generate(generation.engine(), prompt, request, [&](const GeneratedToken& token) {
+        if (!global.json) {
+          std::fwrite(token.text.data(), 1, token.text.size(), stdout);
+          std::fflush(stdout);
+        }
+        return !interrupt.requested();
+      });
+  if (!global.json) std::fputs("\n\n", stdout);
+  make_report(result, global.json).print(global.json);
+  return result.finish_reason == FinishReason::kInterrupted ? 130 : 0;
+}
+
+}  // namespace fathom::app

@@ -1,0 +1,76 @@
+#include "generation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "report.h"
+
+namespace fathom::app {
+namespace {
+
+int64_t context_for(const SamplingArguments& sampling, const ModelConfig& config, int64_t needed) {
+  const int64_t limit = config.max_position_embeddings;
+  if (sampling.max_context > limit)
+    throw UsageError(
+        fmt::format("--max-context {} is past the model's limit", sampling.max_context),
+        fmt::format("at most {}", limit));
+  if (sampling.max_context > 0) return sampling.max_context;
+  return needed > 0 ? std::min(needed, limit) : limit;
+}
+
+int64_t drafts_for(const SamplingArguments& sampling, const ModelConfig& config) {
+  if (sampling.speculate == "off") return 0;
+  if (config.num_nextn_predict_layers == 0)
+    throw UsageError("--speculate mtp: this model has no MTP module",
+                     "leave the option out, or train with num_nextn_predict_layers >= 1");
+  return sampling.drafts > 0 ? sampling.drafts : config.num_nextn_predict_layers;
+}
+
+}  // namespace
+
+Generation::Generation(const GlobalOptions& global, const std::string& model,
+                       const SamplingArguments& sampling, int64_t context)
+    : sampling_(sampling),
+      stored_(StoredModel::open(model)),
+      tokenizer_(Tokenizer::load(model)),
+      pool_(global.threads) {
+  const int64_t positions = context_for(sampling, stored_.config, context);
+  model_ = std::make_unique<Transformer>(stored_.config, stored_.weights, positions);
+  EngineOptions options;
+  options.precision = parse_precision(sampling.precision);
+  options.mtp = drafts_for(sampling, stored_.config) > 0;
+  engine_ = std::make_unique<Engine>(*model_, pool_, options);
+}
+
+GenerateOptions Generation::options() const {
+  GenerateOptions o;
+  o.sampler.temperature = static_cast<float>(sampling_.temperature);
+  o.sampler.top_k = sampling_.top_k;
+  o.sampler.top_p = static_cast<float>(sampling_.top_p);
+  o.sampler.min_p = static_cast<float>(sampling_.min_p);
+  o.sampler.repetition_penalty = static_cast<float>(sampling_.repetition_penalty);
+  o.sampler.seed = sampling_.seed;
+  o.drafts = drafts_for(sampling_, stored_.config);
+  o.token_text = [this](int32_t id) {
+    // A model's vocabulary may be padded beyond the tokenizer's; such a token has no text.
+    return id < tokenizer_.vocab_size() && !tokenizer_.is_special(id)
+               ? std::string(tokenizer_.token_bytes(id))
+               : std::string();
+  };
+  return o;
+}
+
+void add_speculation(Report& report, const SpeculationCounts& counts) {
+  Report mtp;
+  mtp.add("drafted", counts.drafted);
+  mtp.add("accepted", counts.accepted);
+  const double share = counts.drafted > 0 ? static_cast<double>(counts.accepted) /
+                                                static_cast<double>(counts.drafted)
+                                          : 0;
+  mtp.add("acceptance", share, fmt::format("{:.1f}%", 100 * share));
+  report.add("mtp", mtp);
+}
+
+}  // namespace fathom::app

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+
+#include "checkpoint/model_io.h"
+#include "infer/generate.h"
+#include "options.h"
+#include "session.h"
+#include "text/tokenizer.h"
+
+namespace fathom::app {
+
+/// A model opened to generate with, as generate and chat need it.
+class Generation {
+ public:
+  /// context: tokens the request needs; 0: the model's limit.
+  Generation(const GlobalOptions& global, const std::string& model,
+             const SamplingArguments& sampling, int64_t context);
+
+  Engine& engine() { return *engine_; }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  const ModelConfig& config() const { return stored_.config; }
+  /// Sampler, speculation and token texts; the caller adds lengths and stop strings.
+  GenerateOptions options() const;
+
+ private:
+  const SamplingArguments& sampling_;
+  StoredModel stored_;
+  Tokenizer tokenizer_;
+  ThreadPool pool_;
+  std::unique_ptr<Transformer> model_;
+  std::unique_ptr<Engine> engine_;
+};
+
+class Report;
+
+/// Adds mtp{drafted, accepted, acceptance}.
+void add_speculation(Report& report, const SpeculationCounts& counts);
+
+}  // namespace fathom::app

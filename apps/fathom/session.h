@@ -1,0 +1,21 @@
+#pragma once
+
+#include "base/context.h"
+#include "kernels/gemm.h"
+#include "options.h"
+
+namespace fathom::app {
+
+/// The threads and memory a subcommand computes with.
+struct Session {
+  explicit Session(const GlobalOptions& global) : pool(global.threads) {}
+
+  ThreadPool pool;
+  Arena arena;
+  Context ctx{Device{}, pool, arena};
+};
+
+/// "fp32" or "bf16", as checked by the command line.
+kernels::GemmPrecision parse_precision(const std::string& name);
+
+}  // namespace fathom::app

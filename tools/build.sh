@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Configures and builds a preset: tools/build.sh PRESET [TARGET…]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+preset=$1
+shift
+cmake --preset "$preset" >"${TMPDIR:-/tmp}/fathom-configure.$$" 2>&1 || {
+  cat "${TMPDIR:-/tmp}/fathom-configure.$$" >&2
+  exit 1
+}
+rm -f "${TMPDIR:-/tmp}/fathom-configure.$$"
+cmake --build --preset "$preset" ${*:+--target "$@"}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Compares Fathom live with PyTorch, transformers and tokenizers, on fresh random cases each time.
+# They are installed into .venv from PyPI on first use.
+#   tools/compare.sh [--quick]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools/setup.sh build oracle
+preset=release
+[ -x build/ci/apps/fathom/fathom ] && preset=ci
+tools/build.sh "$preset" fathom
+if ! cmp -s tests/oracle/requirements.txt .venv/requirements.txt; then
+  python3 -m venv .venv
+  .venv/bin/pip install -q --disable-pip-version-check -r tests/oracle/requirements.txt
+  cp tests/oracle/requirements.txt .venv/requirements.txt
+fi
+python=.venv/bin/python
+fathom=build/$preset/apps/fathom/fathom
+$python tests/oracle/compare.py --fathom "$fathom" "$@"
+$python tests/oracle/train_loop.py --fathom "$fathom"
+for tokenizer in "${FATHOM_V3_TOKENIZER:-../shared/data/deepseek-v3-tokenizer}" tests/fixtures/tokenizer/*/; do
+  [ -f "$tokenizer/tokenizer.json" ] || continue
+  $python tests/oracle/compare_tokenizer.py --fathom "$fathom" --tokenizer "$tokenizer"
+done
