@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/amx_tile.h"
+#include "kernels/cpu/gemm_prefetch.h"
 #include "kernels/cpu/gemm_table.h"
 #include "kernels/cpu/vec.h"
 
@@ -98,10 +99,13 @@ inline void amx_multiply(const PackedBlock& block) {
   const std::byte* a = block.a;
   for (int64_t m = 0; m < block.rows; m += kAmxRows, a += block.a_panel_bytes) {
     const std::byte* b = block.b;
-    for (int64_t n = 0; n < block.cols; n += kAmxCols, b += 2 * block.b_panel_bytes)
+    NextPanel next(a + block.a_panel_bytes, 2 * segments * kTileBytes, block.cols / kAmxCols);
+    for (int64_t n = 0; n < block.cols; n += kAmxCols, b += 2 * block.b_panel_bytes) {
+      next.prefetch();
       amx_block({a, b, block.b_panel_bytes, segments}, block.c + m * block.c_stride + n,
                 block.c_stride, std::min(kAmxRows, block.rows - m),
                 std::min(kAmxCols, block.cols - n), block.accumulate);
+    }
   }
   tile_release();
 }

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/cpu/gemm_prefetch.h"
 #include "kernels/cpu/gemm_table.h"
 #include "kernels/cpu/vec.h"
 #if defined(__AVX512BF16__)
@@ -79,7 +80,8 @@ inline void store_sum(VecF sum, float* c, int64_t cols, bool accumulate) {
 
 template <class Unit, int64_t R, int64_t V>
 [[gnu::flatten]] void micro_kernel(const MicroTile& t) {
-  for (int64_t r = 0; r < R; ++r) __builtin_prefetch(t.c + r * t.c_stride, 1);
+  unrolled<R * V>(
+      [&](auto i) { __builtin_prefetch(t.c + i / V * t.c_stride + i % V * kLanes, 1); });
   VecF sum[R][V];
   unrolled<R * V>([&](auto i) { sum[i / V][i % V] = VecF{}; });
   const std::byte* a = t.a;
@@ -124,16 +126,19 @@ void multiply(const PackedBlock& block) {
   static constexpr std::array<std::array<MicroKernel, kMicroRows>, kTileVectors> kKernels = {
       micro_kernels<Unit, 1>(kRows), micro_kernels<Unit, 2>(kRows)};
   constexpr int64_t kCols = kTileVectors * kLanes;
+  const int64_t words = (block.k + Unit::kElements - 1) / Unit::kElements;
   const std::byte* a = block.a;
   for (int64_t m = 0; m < block.rows; m += kMicroRows, a += block.a_panel_bytes) {
     const int64_t rows = std::min(kMicroRows, block.rows - m);
+    NextPanel next(a + block.a_panel_bytes, kMicroRows * words * 4, block.cols / kCols);
     const std::byte* b = block.b;
     for (int64_t n = 0; n < block.cols; n += kCols, b += kTileVectors * block.b_panel_bytes) {
+      next.prefetch();
       const int64_t cols = std::min(kCols, block.cols - n);
       const int64_t vectors = (cols + kLanes - 1) / kLanes;
       kKernels[static_cast<size_t>(vectors - 1)][static_cast<size_t>(rows - 1)](
-          {a, b, block.b_panel_bytes, (block.k + Unit::kElements - 1) / Unit::kElements,
-           block.c + m * block.c_stride + n, block.c_stride, cols, block.accumulate});
+          {a, b, block.b_panel_bytes, words, block.c + m * block.c_stride + n, block.c_stride, cols,
+           block.accumulate});
     }
   }
 }
