@@ -5,7 +5,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/cpu/attention.h"
-#include "numerics/bf16.h"
+#include "kernels/cpu/attention_tile.h"
 
 namespace fathom::kernels {
 namespace {
@@ -16,6 +16,7 @@ using cpu::kQueryTile;
 void check_inputs(const char* kernel, const Context& ctx, const cpu::AttentionInputs& in,
                   std::span<const int64_t> offsets) {
   const MlaShape& s = in.shape;
+  FATHOM_ASSERT(s.scale > 0);
   const int64_t T = in.q_TX.rows();
   check_same_device(kernel, ctx, {in.q_TX, in.kv_TX, in.k_rope_TR});
   check_dtype(kernel, "q_TX", in.q_TX, {DType::kF32, DType::kBF16});
@@ -83,26 +84,16 @@ class Scratch {
   std::byte* memory_;
 };
 
-template <class T>
-void store(float value, T* where) {
-  if constexpr (std::is_same_v<T, BF16>)
-    *where = to_bf16(value);
-  else
-    *where = value;
-}
-
-/// dk_rope[t] = Σ_h dk_rope_THR[t][h], in the order of the heads.
-template <class T>
-void sum_over_heads(Context& ctx, const float* dk_rope_THR, int64_t heads,
-                    MatrixView<T> dk_rope_TR) {
-  const int64_t R = dk_rope_TR.cols;
-  ctx.pool.for_range(dk_rope_TR.rows, 16, [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t)
-      for (int64_t i = 0; i < R; ++i) {
-        float sum = 0;
-        for (int64_t h = 0; h < heads; ++h) sum += dk_rope_THR[(t * heads + h) * R + i];
-        store(sum, dk_rope_TR.row(t) + i);
-      }
+/// dk_rope[t] = Σ_h dk_rope_THR[t][h], in the order of the heads; the sums overwrite head 0.
+void sum_over_heads(Context& ctx, float* dk_rope_THR, int64_t heads, const TensorView& dk_rope_TR) {
+  const int64_t R = dk_rope_TR.cols();
+  const cpu::RowOps& ops = cpu::ops_table(ctx.isa).row;
+  ctx.pool.for_range(dk_rope_TR.rows(), 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      float* sum = dk_rope_THR + t * heads * R;
+      for (int64_t h = 1; h < heads; ++h) ops.add_scaled({sum + h * R, R, false}, 1, sum, R);
+      ops.copy({sum, R, false}, cpu::rows_of(dk_rope_TR.row_range(t, 1)), R);
+    }
   });
 }
 
@@ -154,10 +145,7 @@ void mla_attention_backward(Context& ctx, const MlaShape& shape, ConstTensorView
   ctx.pool.for_each(std::ssize(items), [&](int64_t i, int thread) {
     cpu::attention_backward(args, items[i], scratch.of(thread));
   });
-  if (dk_rope_TR.dtype == DType::kBF16)
-    sum_over_heads(ctx, args.dk_rope_THR, H, dk_rope_TR.matrix<BF16>());
-  else
-    sum_over_heads(ctx, args.dk_rope_THR, H, dk_rope_TR.matrix<float>());
+  sum_over_heads(ctx, args.dk_rope_THR, H, dk_rope_TR);
 }
 
 }  // namespace fathom::kernels

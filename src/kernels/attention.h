@@ -47,7 +47,9 @@ void mla_attention_backward(Context& ctx, const MlaShape& shape, ConstTensorView
 ///   q_latent_THC [T, H, C] F32, q_rope_THR [T, H, R] F32 (any head stride)
 ///   cache_SX     [S, C+R] F32 or BF16: normed latent, then roped key
 ///   out_latent_THC [T, H, C] F32
-/// A token's result does not depend on the other tokens of the call. FLOPs: 2·T·H·S·(2C+R); bytes:
+/// Softmax in FP32; the matrix products are as precise as the cache (with a BF16 cache queries and
+/// softmax weights are rounded to BF16 as they are multiplied). A token's result does not depend on
+/// the other tokens of the call. FLOPs: 2·T·H·S·(2C+R); bytes:
 /// S·(C+R)·size once for all heads.
 void mla_absorbed_decode(Context& ctx, ConstTensorView q_latent_THC, ConstTensorView q_rope_THR,
                          ConstTensorView cache_SX, std::span<const int32_t> position_T, float scale,

@@ -19,6 +19,8 @@ constexpr int64_t kChunk = 256;
 constexpr int64_t kPairs = 512;
 /// Heads are split over threads, when there are fewer chunks than threads, in multiples of this.
 constexpr int64_t kHeadGroup = 16;
+/// Floats a thread merges at least: less is not worth waking it.
+constexpr int64_t kMergeGrain = 16384;
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -95,11 +97,11 @@ class Batch {
       ctx_.pool.for_each(count * groups_, [&](int64_t i, int thread) {
         compute(first + i / groups_, i % groups_, parts_[i / groups_], buffers_[thread]);
       });
-      ctx_.pool.for_range(pairs(), 1, [&](int64_t begin, int64_t end, int) {
-        for (int64_t part = 0; part < count; ++part) merge(first + part, begin, end);
+      for_rows([&](int64_t row) {
+        for (int64_t part = 0; part < count; ++part) merge(first + part, row);
       });
     }
-    write();
+    for_rows([&](int64_t row) { write(row); });
   }
 
  private:
@@ -152,24 +154,36 @@ class Batch {
     for (int t = 0; t < ctx_.pool.size(); ++t) buffers_.push_back(Buffers(*this, carve));
   }
 
-  /// body(row, token, head) for every pair.
+  /// body(row) for every pair, in parallel.
   template <class F>
-  void for_pairs(F&& body) const {
-    int64_t row = 0;
-    for (int64_t g = 0; g < groups_; ++g)
-      for (int64_t t = 0; t < tokens_; ++t)
-        for (int64_t h = head_begin(g); h < head_begin(g + 1); ++h) body(row++, t, h);
+  void for_rows(F&& body) const {
+    ctx_.pool.for_range(pairs(), ceil_div(kMergeGrain, C_), [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) body(row);
+    });
+  }
+
+  /// The token and head of a row: indices into the tensors of the call.
+  struct Pair {
+    int64_t t, h;
+  };
+  Pair pair_of(int64_t row) const {
+    int64_t group = 0;
+    while (row >= row_begin(group + 1)) ++group;
+    const int64_t heads = head_begin(group + 1) - head_begin(group), at = row - row_begin(group);
+    return {t_begin_ + at / heads, head_begin(group) + at % heads};
   }
 
   void pack_queries() {
     const cpu::RowOps& ops = cpu::ops_table(ctx_.isa).row;
-    for_pairs([&](int64_t row, int64_t t, int64_t h) {
+    for_rows([&](int64_t row) {
+      const auto [t, h] = pair_of(row);
       const TensorView q = q_PX_.row_range(row, 1);
-      cpu::convert_rows(ops, head_row(d_.q_latent_THC, t_begin_ + t, h), q.col_range(0, C_));
-      cpu::convert_rows(ops, head_row(d_.q_rope_THR, t_begin_ + t, h), q.col_range(C_, X_ - C_));
+      cpu::convert_rows(ops, head_row(d_.q_latent_THC, t, h), q.col_range(0, C_));
+      cpu::convert_rows(ops, head_row(d_.q_rope_THR, t, h), q.col_range(C_, X_ - C_));
     });
-    for (int64_t g = 0; g < groups_; ++g)
+    ctx_.pool.for_each(groups_, [&](int64_t g, int) {
       products_.pack_a(q_PX_.row_range(row_begin(g), row_begin(g + 1) - row_begin(g)), q_GPX_[g]);
+    });
   }
 
   void compute(int64_t chunk, int64_t group, const SoftmaxState& part, const Buffers& b) {
@@ -207,17 +221,15 @@ class Batch {
     }
   }
 
-  /// Adds a chunk's partial result to rows [begin, end) of the total.
-  void merge(int64_t chunk, int64_t begin, int64_t end) const {
-    for (int64_t row = begin; row < end; ++row) {
-      const SoftmaxState total = state_of(total_, row), part = state_of(parts_[chunk % wave_], row);
-      if (chunk == 0) {
-        *total.highest = *part.highest;
-        *total.sum = *part.sum;
-        std::copy_n(part.acc.data, C_, total.acc.data);
-      } else if (*part.sum != 0) {  // zero: the whole chunk lies beyond the token's position
-        rows_.merge(total, part);
-      }
+  /// Adds a chunk's partial result for one row to the total.
+  void merge(int64_t chunk, int64_t row) const {
+    const SoftmaxState total = state_of(total_, row), part = state_of(parts_[chunk % wave_], row);
+    if (chunk == 0) {
+      *total.highest = *part.highest;
+      *total.sum = *part.sum;
+      std::copy_n(part.acc.data, C_, total.acc.data);
+    } else if (*part.sum != 0) {  // zero: the whole chunk lies beyond the token's position
+      rows_.merge(total, part);
     }
   }
 
@@ -225,11 +237,10 @@ class Batch {
     return {s.highest + row, s.sum + row, cpu::block(s.acc, row, 1, 0, s.acc.cols)};
   }
 
-  void write() const {
-    for_pairs([&](int64_t row, int64_t t, int64_t h) {
-      rows_.finish(state_of(total_, row),
-                   cpu::rows_of(head_row(d_.out_latent_THC, t_begin_ + t, h)), nullptr, 0);
-    });
+  void write(int64_t row) const {
+    const auto [t, h] = pair_of(row);
+    rows_.finish(state_of(total_, row), cpu::rows_of(head_row(d_.out_latent_THC, t, h)), nullptr,
+                 0);
   }
 
   Context& ctx_;

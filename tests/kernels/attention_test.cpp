@@ -76,8 +76,8 @@ std::vector<Problem> problems(Format format) {
   std::vector<Problem> list;
   list.emplace_back(MlaShape{3, 12, 4, 10}, std::vector<int64_t>{1, 5, 0, 70, 64, 129}, format);
   list.emplace_back(MlaShape{5, 7, 2, 3}, std::vector<int64_t>{65, 1, 1, 2}, format);
-  list.emplace_back(MlaShape{1, 16, 8, 16}, std::vector<int64_t>{330}, format);
-  list.emplace_back(MlaShape{2, 128, 64, 128}, std::vector<int64_t>{150, 37}, format);
+  list.emplace_back(MlaShape{1, 16, 8, 16}, std::vector<int64_t>{95, 97, 192, 193, 400}, format);
+  list.emplace_back(MlaShape{2, 128, 64, 128}, std::vector<int64_t>{100, 37}, format);
   return list;
 }
 
