@@ -14,9 +14,15 @@ struct EngineOptions {
   int64_t max_context = 0;  ///< tokens; 0: as many as the model's RoPE table has positions
   bool mtp = false;         ///< keep the MTP modules in step, so that draft() works
   /// Tokens a pass while reading a prompt: into an empty cache, and over one that holds tokens
-  /// (where absorbed attention needs H·(C+v) F32 values a token).
+  /// (where absorbed attention needs 2·H·C F32 values a token).
   int64_t prefill_chunk = 2048, extend_chunk = 256;
 };
+
+/// Row t of logits [T, V].
+inline std::span<const float> logits_row(ConstTensorView logits_TV, int64_t t) {
+  const auto matrix = logits_TV.matrix<float>();
+  return {matrix.row(t), static_cast<size_t>(matrix.cols)};
+}
 
 /// One sequence being read and continued: the model and its latent caches. Not thread-safe. A call
 /// that throws leaves the sequence as it was. The model must outlive it.

@@ -48,15 +48,15 @@ class Generation {
     result_.prompt_tokens = prompt_size();
     const Stopwatch prefill_time;
     const ConstTensorView logits_1V = read_prompt();
-    const auto p_V = sampler_.distribution(row(logits_1V, 0), prompt_);
+    const auto p_V = sampler_.distribution(logits_row(logits_1V, 0), prompt_);
     int32_t token = sampler_.draw(p_V, prompt_size(), RandomStream::kToken);
     result_.prefill_seconds = prefill_time.seconds();
     const Stopwatch decode_time;
-    bool more = emit(token, row(logits_1V, 0));
+    bool more = emit(token, logits_row(logits_1V, 0));
     while (more) {
       const Speculator::Step step = speculator_.next(token);
       for (size_t t = 0; t < step.tokens.size() && more; ++t)
-        more = emit(step.tokens[t], row(step.logits_TV, static_cast<int64_t>(t)));
+        more = emit(step.tokens[t], logits_row(step.logits_TV, static_cast<int64_t>(t)));
       token = step.tokens.back();
     }
     result_.decode_seconds = decode_time.seconds();
@@ -82,11 +82,6 @@ class Generation {
     if (options_.top_logprobs && *options_.top_logprobs < 0)
       throw Error(fmt::format("top_logprobs = {}: must be 0 or more", *options_.top_logprobs));
     FATHOM_ASSERT(options_.stop.empty() || options_.token_text);
-  }
-
-  static std::span<const float> row(ConstTensorView logits_TV, int64_t t) {
-    const auto matrix = logits_TV.matrix<float>();
-    return {matrix.row(t), static_cast<size_t>(matrix.cols)};
   }
 
   ConstTensorView read_prompt() {

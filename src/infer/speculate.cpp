@@ -5,14 +5,6 @@
 #include <algorithm>
 
 namespace fathom {
-namespace {
-
-std::span<const float> row_of(ConstTensorView logits_TV, size_t row) {
-  const auto matrix = logits_TV.matrix<float>();
-  return {matrix.row(static_cast<int64_t>(row)), static_cast<size_t>(matrix.cols)};
-}
-
-}  // namespace
 
 Verdict verify_draft(const Sampler& sampler, std::span<const float> target_V,
                      std::span<const float> draft_V, int32_t draft, int64_t position) {
@@ -34,10 +26,8 @@ Speculator::Speculator(Engine& engine, const Sampler& sampler, int64_t drafts)
   if (drafts < 0 || drafts >= kernels::kSmallM)
     throw Error(fmt::format("{} drafts a step: must be 0 to {}", drafts, kernels::kSmallM - 1));
   if (drafts > 0 && engine.mtp_depth() == 0)
-    throw Error(
-        "speculation needs multi-token prediction modules, which this model was not opened "
-        "with",
-        "generate without speculation");
+    throw Error("speculation needs MTP modules, which this engine was opened without",
+                "generate without speculation");
 }
 
 /// Appends the drafts to sequence, which holds everything up to the last chosen token.
@@ -47,7 +37,7 @@ std::vector<Speculator::Draft> Speculator::make_drafts(std::vector<int32_t>& seq
   std::vector<Draft> drafts;
   for (int64_t k = 1; k <= count; ++k) {
     const auto ahead = std::span<const int32_t>(sequence).subspan(static_cast<size_t>(begin));
-    std::vector<float> q_V = sampler_.distribution(row_of(engine_.draft(ahead), 0), sequence);
+    std::vector<float> q_V = sampler_.distribution(logits_row(engine_.draft(ahead), 0), sequence);
     const int32_t token = sampler_.draw(q_V, begin + k, RandomStream::kDraft);
     drafts.push_back({token, std::move(q_V)});
     sequence.push_back(token);
@@ -55,9 +45,21 @@ std::vector<Speculator::Draft> Speculator::make_drafts(std::vector<int32_t>& seq
   return drafts;
 }
 
-std::vector<float> Speculator::target(ConstTensorView logits_TV, size_t row,
-                                      std::span<const int32_t> sequence) const {
-  return sampler_.distribution(row_of(logits_TV, row), sequence);
+/// Chooses the token that follows `before` from row `accepted` of the logits; true when that is the
+/// draft for the place.
+bool Speculator::choose(const std::vector<Draft>& drafts, size_t accepted,
+                        std::span<const int32_t> before, Step& step) const {
+  const auto position = static_cast<int64_t>(before.size());
+  const auto p_V =
+      sampler_.distribution(logits_row(step.logits_TV, static_cast<int64_t>(accepted)), before);
+  if (accepted == drafts.size()) {
+    step.tokens.push_back(sampler_.draw(p_V, position, RandomStream::kToken));
+    return false;
+  }
+  const Draft& draft = drafts[accepted];
+  const Verdict verdict = verify_draft(sampler_, p_V, draft.q_V, draft.token, position);
+  step.tokens.push_back(verdict.token);
+  return verdict.accepted;
 }
 
 Speculator::Step Speculator::next(int32_t token) {
@@ -65,23 +67,10 @@ Speculator::Step Speculator::next(int32_t token) {
   std::vector<int32_t> sequence(engine_.tokens().begin(), engine_.tokens().end());
   sequence.push_back(token);
   const std::vector<Draft> drafts = make_drafts(sequence);
-  Step step;
-  step.logits_TV = engine_.decode(std::span<const int32_t>(sequence).subspan(begin));
+  const std::span<const int32_t> all = sequence;
+  Step step{{}, engine_.decode(all.subspan(begin))};
   size_t accepted = 0;
-  while (step.tokens.size() == accepted) {
-    const size_t length = begin + 1 + accepted;  // of the sequence before the token in question
-    const auto p_V =
-        target(step.logits_TV, accepted, std::span<const int32_t>(sequence).first(length));
-    const auto position = static_cast<int64_t>(length);
-    if (accepted == drafts.size()) {
-      step.tokens.push_back(sampler_.draw(p_V, position, RandomStream::kToken));
-      break;
-    }
-    const Draft& draft = drafts[accepted];
-    const Verdict verdict = verify_draft(sampler_, p_V, draft.q_V, draft.token, position);
-    step.tokens.push_back(verdict.token);
-    accepted += verdict.accepted ? 1 : 0;
-  }
+  while (choose(drafts, accepted, all.first(begin + 1 + accepted), step)) ++accepted;
   engine_.truncate(static_cast<int64_t>(begin + 1 + accepted));
   counts_.drafted += static_cast<int64_t>(drafts.size());
   counts_.accepted += static_cast<int64_t>(accepted);

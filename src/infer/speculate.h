@@ -49,8 +49,8 @@ class Speculator {
     std::vector<float> q_V;
   };
   std::vector<Draft> make_drafts(std::vector<int32_t>& sequence);
-  std::vector<float> target(ConstTensorView logits_TV, size_t row,
-                            std::span<const int32_t> sequence) const;
+  bool choose(const std::vector<Draft>& drafts, size_t accepted, std::span<const int32_t> before,
+              Step& step) const;
 
   Engine& engine_;
   const Sampler& sampler_;
