@@ -1,7 +1,11 @@
 #include "kernels/gating.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <span>
+#include <vector>
 
 #include "kernels/cpu/ops_common.h"
 
@@ -11,7 +15,6 @@ namespace {
 using namespace cpu;
 
 constexpr float kNormalizerEps = 1e-20f;
-constexpr int64_t kMaxTopK = 64, kMaxGroups = 64;
 
 /// NaN ranks above everything, as in PyTorch's topk: it reaches the loss instead of vanishing.
 float rank_key(float x) {
@@ -21,27 +24,28 @@ float rank_key(float x) {
 /// The k best of the candidates offered, best first, the earliest first among equals.
 class TopK {
  public:
-  explicit TopK(int64_t k) : k_(k) {}
+  TopK(Arena& arena, int64_t k)
+      : k_(k), key_(arena.alloc_array<float>(k)), index_(arena.alloc_array<int32_t>(k)) {}
 
+  void clear() { size_ = 0; }
   void offer(float key, int64_t index) {
     if (size_ == k_ && !(key > key_[k_ - 1])) return;
     int64_t i = size_ < k_ ? size_++ : k_ - 1;
     for (; i > 0 && key > key_[i - 1]; --i) key_[i] = key_[i - 1], index_[i] = index_[i - 1];
     key_[i] = key, index_[i] = static_cast<int32_t>(index);
   }
-  int64_t size() const { return size_; }
-  int32_t operator[](int64_t i) const { return index_[i]; }
+  std::span<const int32_t> best() const { return {index_, static_cast<size_t>(size_)}; }
 
  private:
   int64_t k_, size_ = 0;
-  float key_[kMaxTopK];
-  int32_t index_[kMaxTopK];
+  float* key_;
+  int32_t* index_;
 };
 
 void check_config(const GateConfig& c) {
-  FATHOM_ASSERT(c.experts > 0 && c.top_k > 0 && c.top_k <= std::min(c.experts, kMaxTopK));
+  FATHOM_ASSERT(c.experts > 0 && c.top_k > 0 && c.top_k <= c.experts);
   if (c.selection == GateSelection::kGreedy) return;
-  FATHOM_ASSERT(c.groups > 0 && c.groups <= kMaxGroups && c.experts % c.groups == 0);
+  FATHOM_ASSERT(c.groups > 0 && c.experts % c.groups == 0);
   FATHOM_ASSERT(c.topk_groups > 0 && c.topk_groups <= c.groups);
   FATHOM_ASSERT(c.top_k <= c.topk_groups * (c.experts / c.groups));
 }
@@ -59,29 +63,60 @@ float group_score(GateSelection selection, const float* biased, int64_t n) {
   return selection == GateSelection::kGroupMax || n == 1 ? first : first + second;
 }
 
-TopK best_groups(const GateConfig& c, const float* biased) {
-  const int64_t width = c.experts / c.groups;
-  TopK groups(c.topk_groups);
-  for (int64_t g = 0; g < c.groups; ++g)
-    groups.offer(group_score(c.selection, biased + g * width, width), g);
-  return groups;
-}
+/// Chooses experts token by token; one for each thread.
+class Selector {
+ public:
+  Selector(Arena& arena, const GateConfig& config)
+      : config_(config),
+        experts_(arena, config.top_k),
+        groups_(arena, config.topk_groups),
+        biased_(arena.alloc_array<float>(config.experts)) {}
 
-TopK choose(const GateConfig& c, const float* biased) {
-  TopK best(c.top_k);
-  if (c.selection == GateSelection::kGreedy) {
-    for (int64_t e = 0; e < c.experts; ++e) best.offer(rank_key(biased[e]), e);
-    return best;
+  /// By the scores plus the bias (which may be null), within the best groups.
+  std::span<const int32_t> choose(const float* scores_E, const float* bias_E) {
+    for (int64_t e = 0; e < config_.experts; ++e)
+      biased_[e] = scores_E[e] + (bias_E ? bias_E[e] : 0);
+    experts_.clear();
+    if (config_.selection == GateSelection::kGreedy) {
+      offer(biased_, 0, config_.experts);
+      return experts_.best();
+    }
+    // Leaving the experts of rejected groups out is masking them with −inf, without ties between
+    // the two. Groups in ascending order, so that the lowest expert comes first among equals.
+    const int64_t width = config_.experts / config_.groups;
+    choose_groups(width);
+    for (int64_t g = 0; g < config_.groups; ++g)
+      if (std::ranges::find(groups_.best(), g) != groups_.best().end())
+        offer(biased_, g * width, (g + 1) * width);
+    return experts_.best();
   }
-  bool kept[kMaxGroups] = {};
-  const TopK groups = best_groups(c, biased);
-  for (int64_t i = 0; i < groups.size(); ++i) kept[groups[i]] = true;
-  // Offering only the experts of kept groups is masking the others with −inf, without ties
-  // between the two.
-  const int64_t width = c.experts / c.groups;
-  for (int64_t e = 0; e < c.experts; ++e)
-    if (kept[e / width]) best.offer(rank_key(biased[e]), e);
-  return best;
+
+  /// By the scores alone, of all experts.
+  std::span<const int32_t> choose_greedily(const float* scores_E) {
+    experts_.clear();
+    offer(scores_E, 0, config_.experts);
+    return experts_.best();
+  }
+
+ private:
+  void offer(const float* key_E, int64_t begin, int64_t end) {
+    for (int64_t e = begin; e < end; ++e) experts_.offer(rank_key(key_E[e]), e);
+  }
+  void choose_groups(int64_t width) {
+    groups_.clear();
+    for (int64_t g = 0; g < config_.groups; ++g)
+      groups_.offer(group_score(config_.selection, biased_ + g * width, width), g);
+  }
+
+  const GateConfig& config_;
+  TopK experts_, groups_;
+  float* biased_;
+};
+
+std::vector<Selector> selectors(Context& ctx, const GateConfig& config) {
+  std::vector<Selector> out;
+  for (int t = 0; t < ctx.pool.size(); ++t) out.emplace_back(ctx.arena, config);
+  return out;
 }
 
 /// What a chosen score is multiplied by to give its weight.
@@ -142,18 +177,15 @@ void gating_forward(Context& ctx, const GateConfig& config, ConstTensorView logi
   const auto expert = expert_TK.matrix<int32_t>();
   const float* bias = bias_E ? bias_E.as<float>() : nullptr;
   const ArenaScope scope(ctx.arena);
-  float* biased_E = ctx.arena.alloc_array<float>(ctx.pool.size() * e);
+  std::vector<Selector> selector = selectors(ctx, config);
   const auto score = config.scoring == GateScoring::kSigmoid ? ops(ctx).activation.sigmoid
                                                              : ops(ctx).activation.softmax;
   ctx.pool.for_range(t, grain_of(16 * e), [&](int64_t begin, int64_t end, int thread) {
-    float* biased = biased_E + thread * e;
     for (int64_t i = begin; i < end; ++i) {
       score(logits.row(i), scores.row(i), e);
-      for (int64_t j = 0; j < e; ++j) biased[j] = scores(i, j) + (bias ? bias[j] : 0);
-      const TopK best = choose(config, biased);
-      for (int64_t k = 0; k < top_k; ++k) expert(i, k) = best[k];
+      std::ranges::copy(selector[thread].choose(scores.row(i), bias), expert.row(i));
       const float factor = weight_factor(config, scores.row(i), expert.row(i));
-      for (int64_t k = 0; k < top_k; ++k) weight(i, k) = scores(i, best[k]) * factor;
+      for (int64_t k = 0; k < top_k; ++k) weight(i, k) = scores(i, expert(i, k)) * factor;
     }
   });
 }
@@ -189,19 +221,59 @@ void gating_backward(Context& ctx, const GateConfig& config, ConstTensorView sco
 
 namespace {
 
-/// f_i and P_i of one sequence (TR eqs 18-20), f and p zeroed on entry.
-void sequence_statistics(const GateConfig& c, MatrixView<const float> scores, int64_t begin,
-                         int64_t length, double* f, double* p) {
-  const double selected = static_cast<double>(c.experts) / static_cast<double>(c.top_k * length);
-  for (int64_t t = begin; t < begin + length; ++t) {
+/// What the balance loss needs of a run of tokens (TR eqs 17-20).
+struct BalanceStatistics {
+  double* count_E;       ///< how often each expert is among the top-k
+  double* normalized_E;  ///< Σ_t s'_{t,e}
+};
+
+/// Tokens summed together by one thread, whatever the team; runs do not cross sequences.
+constexpr int64_t kRun = 128;
+
+void add_tokens(int64_t experts, MatrixView<const float> scores, int64_t begin, int64_t end,
+                Selector& selector, BalanceStatistics out) {
+  for (int64_t t = begin; t < end; ++t) {
     const float* s = scores.row(t);
-    TopK best(c.top_k);
-    double sum = 0;
-    for (int64_t e = 0; e < c.experts; ++e) best.offer(rank_key(s[e]), e), sum += s[e];
-    for (int64_t k = 0; k < c.top_k; ++k) f[best[k]] += selected;
-    for (int64_t e = 0; e < c.experts; ++e) p[e] += s[e] / (sum * static_cast<double>(length));
+    for (const int32_t e : selector.choose_greedily(s)) out.count_E[e] += 1;
+    const double sum = std::accumulate(s, s + experts, 0.0);
+    for (int64_t e = 0; e < experts; ++e) out.normalized_E[e] += s[e] / sum;
   }
 }
+
+/// The statistics of every sequence, in runs combined in order.
+class SequenceStatistics {
+ public:
+  SequenceStatistics(Context& ctx, const GateConfig& c, MatrixView<const float> scores,
+                     int64_t seq_len)
+      : experts_(c.experts), runs_((seq_len + kRun - 1) / kRun) {
+    const int64_t sequences = scores.rows / seq_len, n = 2 * experts_ * runs_ * sequences;
+    data_ = ctx.arena.alloc_array<double>(n);
+    std::fill_n(data_, n, 0.0);
+    std::vector<Selector> selector = selectors(ctx, c);
+    const auto sum_runs = [&](int64_t first, int64_t last, int thread) {
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t start = i / runs_ * seq_len, from = i % runs_ * kRun;
+        add_tokens(experts_, scores, start + from, start + std::min(from + kRun, seq_len),
+                   selector[thread], run(i));
+      }
+    };
+    ctx.pool.for_range(sequences * runs_, grain_of(16 * experts_ * kRun), sum_runs);
+    for (int64_t i = 0; i < sequences * runs_; ++i)
+      if (i % runs_ != 0)
+        for (int64_t e = 0; e < 2 * experts_; ++e)
+          run(i / runs_ * runs_).count_E[e] += run(i).count_E[e];
+  }
+  BalanceStatistics sequence(int64_t s) const { return run(s * runs_); }
+
+ private:
+  BalanceStatistics run(int64_t i) const {
+    double* count = data_ + 2 * experts_ * i;
+    return {count, count + experts_};
+  }
+
+  int64_t experts_, runs_;
+  double* data_;
+};
 
 }  // namespace
 
@@ -214,36 +286,29 @@ float sequence_balance_loss(Context& ctx, const GateConfig& config, ConstTensorV
   check_same_device(kName, ctx, {scores_TE, dscore_normalized_TE});
   check_shape(kName, "scores", scores_TE, {t, e});
   FATHOM_ASSERT(seq_len > 0 && t > 0 && t % seq_len == 0);
-  const auto scores = scores_TE.matrix<float>();
-  MatrixView<float> gradient;
-  if (dscore_normalized_TE) {
-    check_shape(kName, "dscore_normalized", dscore_normalized_TE, {t, e});
-    gradient = dscore_normalized_TE.matrix<float>();
-  }
-  const int64_t sequences = t / seq_len;
   const ArenaScope scope(ctx.arena);
-  double* loss = ctx.arena.alloc_array<double>(sequences);
-  double* statistics = ctx.arena.alloc_array<double>(2 * e * sequences);
-  std::fill_n(statistics, 2 * e * sequences, 0.0);
-  for_items(ctx, sequences, 16 * e * seq_len, [&](int64_t first, int64_t last) {
-    for (int64_t s = first; s < last; ++s) {
-      double *f = statistics + 2 * e * s, *p = f + e;
-      sequence_statistics(config, scores, s * seq_len, seq_len, f, p);
-      loss[s] = 0;
-      for (int64_t i = 0; i < e; ++i) loss[s] += alpha * f[i] * p[i];
+  const SequenceStatistics statistics(ctx, config, scores_TE.matrix<float>(), seq_len);
+  // α f_i / T with f_i = count · E / (K · seq_len): times Σ s' it sums to the loss of a sequence
+  // over their number, and it is the derivative with respect to s' of each of its tokens.
+  const double factor = static_cast<double>(alpha) * static_cast<double>(e) /
+                        static_cast<double>(config.top_k * seq_len) / static_cast<double>(t);
+  double loss = 0;
+  for (int64_t s = 0; s < t / seq_len; ++s) {
+    const BalanceStatistics b = statistics.sequence(s);
+    for (int64_t i = 0; i < e; ++i) loss += factor * b.count_E[i] * b.normalized_E[i];
+  }
+  if (!dscore_normalized_TE) return static_cast<float>(loss);
+
+  check_shape(kName, "dscore_normalized", dscore_normalized_TE, {t, e});
+  const auto gradient = dscore_normalized_TE.matrix<float>();
+  for_items(ctx, t, 4 * e, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double* count = statistics.sequence(i / seq_len).count_E;
+      for (int64_t j = 0; j < e; ++j)
+        gradient(i, j) = static_cast<float>(loss_scale * factor * count[j]);
     }
   });
-  // d(loss)/ds'_{t,i} = α f_i / (tokens of the sequence · sequences), the same for all its tokens.
-  const double scale = static_cast<double>(loss_scale) * alpha / static_cast<double>(t);
-  if (gradient.data)
-    for_items(ctx, t, 4 * e, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        for (int64_t j = 0; j < e; ++j)
-          gradient(i, j) = static_cast<float>(scale * statistics[2 * e * (i / seq_len) + j]);
-    });
-  double total = 0;
-  for (int64_t s = 0; s < sequences; ++s) total += loss[s];
-  return static_cast<float>(total / static_cast<double>(sequences));
+  return static_cast<float>(loss);
 }
 
 }  // namespace fathom::kernels

@@ -25,7 +25,7 @@ struct GateConfig {
 /// scores for selection only. Outputs: scores_TE F32 (sigmoid or softmax, un-biased, kept for the
 /// backward), expert_TK I32 (chosen experts, by falling biased score; lowest index first on ties),
 /// weight_TK F32 (the gate values that multiply expert outputs). Rejected groups are masked with
-/// −inf.
+/// −inf. A NaN score ranks above all others, as in PyTorch's topk, so that it shows in the loss.
 void gating_forward(Context& ctx, const GateConfig& config, ConstTensorView logits_TE,
                     ConstTensorView bias_E, TensorView scores_TE, TensorView expert_TK,
                     TensorView weight_TK);
