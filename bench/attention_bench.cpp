@@ -1,15 +1,18 @@
 // MLA attention: training forward and backward, absorbed decode over a latent cache.
 //   attention_bench --benchmark_filter=forward
-// Threads: as many as usable processors; FATHOM_ISA forces an instruction set. TFLOP/s count the
-// causal half, as in kernels/attention.h.
+// Threads: as many as usable processors; FATHOM_ISA forces an instruction set. FLOP/s count the
+// causal half, as in kernels/attention.h; of_peak is their share of the multiply-add rate measured
+// just before and just after each row.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "base/context.h"
 #include "base/philox.h"
 #include "kernels/attention.h"
+#include "kernels/cpu/roof.h"
 #include "numerics/bf16.h"
 
 namespace {
@@ -79,21 +82,26 @@ Problem make_problem(const benchmark::State& s) {
           s.range(6) ? DType::kBF16 : DType::kF32};
 }
 
-void report(benchmark::State& state, double flops) {
-  state.counters["TFLOP/s"] = Counter(flops * 1e-12, Counter::kIsIterationInvariantRate);
+/// Times body and reports its rate and the share of the peak of the moment.
+template <class Body>
+void measure(benchmark::State& state, double flops, GemmPrecision precision, Body body) {
+  body();
+  double peak = measure_peak_flops(context(), precision);
+  for (auto _ : state) body();
+  peak = std::max(peak, measure_peak_flops(context(), precision));
+  state.counters["FLOP/s"] = Counter(flops, Counter::kIsIterationInvariantRate);
+  state.counters["of_peak"] = Counter(flops / peak, Counter::kIsIterationInvariantRate);
 }
 
 void forward(benchmark::State& state) {
   Problem p = make_problem(state);
-  for (auto _ : state) p.forward();
-  report(state, p.flops);
+  measure(state, p.flops, p.precision(), [&] { p.forward(); });
 }
 
 void backward(benchmark::State& state) {
   Problem p = make_problem(state);
   p.forward();
-  for (auto _ : state) p.backward();
-  report(state, 2.5 * p.flops);
+  measure(state, 2.5 * p.flops, p.precision(), [&] { p.backward(); });
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
@@ -109,21 +117,22 @@ void shapes(benchmark::internal::Benchmark* b) {
 BENCHMARK(forward)->Apply(shapes);
 BENCHMARK(backward)->Apply(shapes);
 
-/// Arguments: query tokens, heads, cache rows, 1 for BF16. GB/s count the cache once.
+/// Arguments: query tokens, heads, cache rows, 1 for BF16. B/s count the cache once.
 void decode(benchmark::State& state) {
   constexpr int64_t C = 512, R = 64;
   const int64_t T = state.range(0), H = state.range(1), S = state.range(2);
+  const bool bf16 = state.range(3) != 0;
   const Tensor q_latent = random_tensor(DType::kF32, {T, H, C});
   const Tensor q_rope = random_tensor(DType::kF32, {T, H, R});
-  const Tensor cache = random_tensor(state.range(3) ? DType::kBF16 : DType::kF32, {S, C + R});
+  const Tensor cache = random_tensor(bf16 ? DType::kBF16 : DType::kF32, {S, C + R});
   const Tensor out(DType::kF32, {T, H, C});
   std::vector<int32_t> position;
   for (int64_t t = 0; t < T; ++t) position.push_back(static_cast<int32_t>(S - T + t));
-  for (auto _ : state)
-    mla_absorbed_decode(context(), q_latent, q_rope, cache, position, 0.07f, out);
-  report(state, 2.0 * static_cast<double>(T * H * S * (2 * C + R)));
-  state.counters["GB/s"] =
-      Counter(static_cast<double>(cache.view().bytes()) * 1e-9, Counter::kIsIterationInvariantRate);
+  measure(state, 2.0 * static_cast<double>(T * H * S * (2 * C + R)),
+          bf16 ? GemmPrecision::kBF16 : GemmPrecision::kF32,
+          [&] { mla_absorbed_decode(context(), q_latent, q_rope, cache, position, 0.07f, out); });
+  state.counters["B/s"] =
+      Counter(static_cast<double>(cache.view().bytes()), Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(decode)
     ->ArgNames({"T", "H", "S", "bf16"})

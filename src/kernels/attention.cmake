@@ -1,4 +1,4 @@
-# Attention: tiles of products (block_gemm) with row operations between them.
+# Attention: products of packed tiles with row operations between them.
 target_sources(fathom_kernels PRIVATE
   attention.cpp attention_decode.cpp cpu/attention_forward.cpp cpu/attention_backward.cpp
   cpu/attention_table.cpp)

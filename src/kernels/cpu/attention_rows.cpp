@@ -18,7 +18,8 @@ VecU lane_numbers() {
   return v;
 }
 
-/// body(i, seen) for each vector that covers [0, count): a predicate of its lanes below count.
+/// body(i, select) for each vector that covers [0, count): select(v, otherwise) keeps v in the
+/// lanes below count.
 template <class Body>
 void for_seen(int64_t count, Body body) {
   int64_t i = 0;
@@ -153,7 +154,7 @@ void merge(const SoftmaxState& total, const SoftmaxState& part) {
   }
 }
 
-/// Row j of a transposed tile: key j against all queries, of which the first see it not.
+/// One key against all queries of a tile; those before `first` do not see it.
 template <class T>
 void softmax_backward_key(const GradientTile& tile, int64_t key) {
   const float* score = tile.scores_KQ + key * tile.stride;
