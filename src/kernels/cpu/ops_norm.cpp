@@ -4,15 +4,27 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
+/// A row and the one after it, which is prefetched during the second pass over this one: memory
+/// would be idle while that reads from cache.
+template <class T>
+struct Row {
+  const T *data, *next;
+};
+template <class T>
+Row<T> row_of(const T* data, int64_t stride, int64_t row, int64_t rows) {
+  return {data + row * stride, data + (row + 1 < rows ? row + 1 : row) * stride};
+}
+
 template <class X, class Y>
-void forward_row(const X* x, const float* w, float eps, Y* y, float* rstd_out, int64_t cols) {
+void forward_row(Row<X> x, const float* w, float eps, Y* y, float* rstd_out, int64_t cols) {
   const float sum = sum_vectors(cols, [&](int64_t i, auto part) {
-    const VecF v = load(x + i, part);
+    const VecF v = load(x.data + i, part);
     return v * v;
   });
   const float rstd = 1.0f / __builtin_sqrtf(sum / static_cast<float>(cols) + eps);
   for_vectors(cols, [&](int64_t i, auto part) {
-    store(y + i, load(x + i, part) * rstd * load(w + i, part), part);
+    __builtin_prefetch(x.next + i);
+    store(y + i, load(x.data + i, part) * rstd * load(w + i, part), part);
   });
   if (rstd_out) *rstd_out = rstd;
 }
@@ -24,20 +36,24 @@ void forward(Rows x, const float* w, float eps, MutableRows y, float* rstd, int6
       const auto* xp = static_cast<const decltype(tx)*>(x.data);
       auto* yp = static_cast<decltype(ty)*>(y.data);
       for (int64_t r = 0; r < rows; ++r)
-        forward_row(xp + r * x.stride, w, eps, yp + r * y.stride, rstd ? rstd + r : nullptr, cols);
+        forward_row(row_of(xp, x.stride, r, rows), w, eps, yp + r * y.stride,
+                    rstd ? rstd + r : nullptr, cols);
     });
   });
 }
 
 template <class DY, class X, class DX>
-void backward_input_row(const DY* dy, const X* x, const float* w, float rstd, DX* dx,
-                        bool accumulate, int64_t cols) {
+void backward_input_row(Row<DY> dy, Row<X> x, const float* w, float rstd, DX* dx, bool accumulate,
+                        int64_t cols) {
   const float dot = sum_vectors(cols, [&](int64_t i, auto part) {
-    return load(dy + i, part) * load(w + i, part) * load(x + i, part);
+    return load(dy.data + i, part) * load(w + i, part) * load(x.data + i, part);
   });
   const float x_factor = dot / static_cast<float>(cols) * rstd * rstd;
   for_vectors(cols, [&](int64_t i, auto part) {
-    VecF v = (load(dy + i, part) * load(w + i, part) - load(x + i, part) * x_factor) * rstd;
+    __builtin_prefetch(dy.next + i);
+    __builtin_prefetch(x.next + i);
+    const VecF dy_w = load(dy.data + i, part) * load(w + i, part);
+    VecF v = (dy_w - load(x.data + i, part) * x_factor) * rstd;
     if (accumulate) v += load(dx + i, part);
     store(dx + i, v, part);
   });
@@ -52,8 +68,8 @@ void backward_input(Rows dy, Rows x, const float* w, const float* rstd, MutableR
         const auto* xp = static_cast<const decltype(tx)*>(x.data);
         auto* dxp = static_cast<decltype(tdx)*>(dx.data);
         for (int64_t r = 0; r < rows; ++r)
-          backward_input_row(dyp + r * dy.stride, xp + r * x.stride, w, rstd[r],
-                             dxp + r * dx.stride, accumulate, cols);
+          backward_input_row(row_of(dyp, dy.stride, r, rows), row_of(xp, x.stride, r, rows), w,
+                             rstd[r], dxp + r * dx.stride, accumulate, cols);
       });
     });
   });
