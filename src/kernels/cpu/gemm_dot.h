@@ -1,76 +1,91 @@
 #pragma once
 
-// C = A·Bᵀ for a few rows of A: B streams from memory once and is widened in registers. Each
+// C = A·Bᵀ for a few rows of A: B streams from memory once and is converted in registers. Each
 // element of C has one vector of partial sums over k, whatever the number of rows, so a row's bits
 // do not depend on the others. For files compiled once per instruction set.
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
-#include "kernels/cpu/gemm_pack.h"
+#include "kernels/cpu/gemm_unit.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-// kDotRows x kDotCols sums, and as many loads of A and B a step.
-constexpr int64_t kDotRows = 4;
-constexpr int64_t kDotCols = kVectorBytes == 64 ? 4 : 2;
+// Columns are taken four at a time: as many streams of B, each loaded row of A meets four columns,
+// and B stays in L1 or L2 for the rows that follow. Sums fill the registers: 6 x 4 of 32, 2 x 4 or
+// 4 x 2 of 16.
+constexpr int64_t kDotBlockCols = 4;
+constexpr int64_t kDotRows = kVectorBytes == 64 ? 6 : 4;
+constexpr int64_t dot_cols(int64_t rows) {
+  return kVectorBytes == 64 || rows <= 2 ? kDotBlockCols : 2;
+}
 // About a DRAM latency ahead at the rate of one core.
 constexpr int64_t kPrefetchBytes = 1024;
 
-template <class Word, int64_t R, int64_t C, class T>
-void dot_tile(const DotBlock& x, int64_t row, int64_t col) {
-  const float* a_MK = x.a_MK + row * x.a_stride;
-  const T* b_NK = static_cast<const T*>(x.b.data) + col * x.b.stride;
-  VecF sum[R][C] = {};
-  for_vectors(x.k, [&](int64_t k, auto part) {
-    VecF b[C];
-#pragma GCC unroll 4
-    for (int64_t c = 0; c < C; ++c) {
-      const T* p = b_NK + c * x.b.stride + k;
+template <class Unit, int64_t R, int64_t C, class T>
+[[gnu::flatten]] void dot_tile(const DotBlock& x, int64_t row, int64_t col) {
+  constexpr int64_t kStep = kLanes * Unit::Word::kElements;
+  const std::byte* a = x.a + row * x.a_row_bytes;
+  const T* b = static_cast<const T*>(x.b.data) + col * x.b.stride;
+  VecF sum[R][C];
+  unrolled<R * C>([&](auto i) { sum[i / C][i % C] = VecF{}; });
+  const auto step = [&](int64_t k, auto words_of_b) {
+    VecF b_C[C];
+    unrolled<C>([&](auto c) { b_C[c] = bit_cast_vec<VecF>(words_of_b(b + c * x.b.stride + k)); });
+    unrolled<R>([&](auto r) {
+      VecF a_r;
+      __builtin_memcpy(&a_r, a + r * x.a_row_bytes, sizeof a_r);
+      unrolled<C>([&](auto c) { sum[r][c] = Unit::multiply_add(sum[r][c], a_r, b_C[c]); });
+    });
+    a += kVectorBytes;
+  };
+  int64_t k = 0;
+  for (; k + kStep <= x.k; k += kStep)
+    step(k, [&](const T* p) {
       if (row == 0) __builtin_prefetch(reinterpret_cast<const std::byte*>(p) + kPrefetchBytes);
-      b[c] = Word::convert(p, part);
-    }
-#pragma GCC unroll 4
-    for (int64_t r = 0; r < R; ++r) {
-      const VecF a = load(a_MK + r * x.a_stride + k, part);
-#pragma GCC unroll 4
-      for (int64_t c = 0; c < C; ++c) sum[r][c] += a * b[c];
-    }
+      return words_along_k<typename Unit::Word>(p, kStep);
+    });
+  if (k < x.k) step(k, [&](const T* p) { return words_along_k<typename Unit::Word>(p, x.k - k); });
+  unrolled<R * C>([&](auto i) {
+    x.out[(row + i / C) * x.out_stride + col + i % C] = reduce_add(sum[i / C][i % C]);
   });
-  for (int64_t r = 0; r < R; ++r)
-    for (int64_t c = 0; c < C; ++c)
-      x.out[(row + r) * x.out_stride + col + c] = reduce_add(sum[r][c]);
 }
 
-template <class Word, int64_t C, class T>
-void dot_columns(const DotBlock& x, int64_t col) {
-  int64_t row = 0;
-  for (; row + kDotRows <= x.rows; row += kDotRows) dot_tile<Word, kDotRows, C, T>(x, row, col);
-  switch (x.rows - row) {
-    case 3:
-      return dot_tile<Word, 3, C, T>(x, row, col);
-    case 2:
-      return dot_tile<Word, 2, C, T>(x, row, col);
-    case 1:
-      return dot_tile<Word, 1, C, T>(x, row, col);
+/// R rows by one block of columns, or by one column.
+template <class Unit, int64_t R, class T>
+void dot_rows(const DotBlock& x, int64_t row, int64_t col, bool whole) {
+  constexpr int64_t kCols = dot_cols(R);
+  if (!whole) return dot_tile<Unit, R, 1, T>(x, row, col);
+  for (int64_t c = 0; c < kDotBlockCols; c += kCols) dot_tile<Unit, R, kCols, T>(x, row, col + c);
+}
+
+template <class Unit, class T>
+void dot_as(const DotBlock& x) {
+  using Rows = void (*)(const DotBlock&, int64_t, int64_t, bool);
+  static constexpr auto kRows = []<size_t... R>(std::index_sequence<R...>) {
+    return std::array<Rows, kDotRows>{dot_rows<Unit, static_cast<int64_t>(R) + 1, T>...};
+  }
+  (std::make_index_sequence<kDotRows>());
+  for (int64_t col = 0; col < x.cols;) {
+    const bool whole = col + kDotBlockCols <= x.cols;
+    for (int64_t row = 0; row < x.rows; row += kDotRows)
+      kRows[static_cast<size_t>(std::min(kDotRows, x.rows - row) - 1)](x, row, col, whole);
+    col += whole ? kDotBlockCols : 1;
   }
 }
 
-template <class Word>
+template <class Unit>
 void dot(const DotBlock& x) {
-  with_type(x.b.dtype == DType::kBF16, [&](auto t) {
-    int64_t col = 0;
-    for (; col + kDotCols <= x.cols; col += kDotCols)
-      dot_columns<Word, kDotCols, decltype(t)>(x, col);
-    for (; col < x.cols; ++col) dot_columns<Word, 1, decltype(t)>(x, col);
-  });
+  with_type(x.b.dtype == DType::kBF16, [&](auto t) { dot_as<Unit, decltype(t)>(x); });
 }
 
 template <class Word>
-void to_float(const GemmOperand& a, int64_t row, int64_t k, float* to) {
+void pack_dot(const GemmOperand& a, int64_t row, int64_t k, std::byte* to) {
   with_type(a.dtype == DType::kBF16, [&](auto t) {
     const auto* p = static_cast<const decltype(t)*>(a.data) + row * a.stride;
-    for_vectors(k, [&](int64_t i, auto part) { store(to + i, Word::convert(p + i, part), part); });
+    pack_rows(PanelSource<Word, decltype(t)>{p, a.stride, 1, k}, 1, to);
   });
 }
 

@@ -60,14 +60,15 @@ void clear(const GemmProblem& p) {
 
 struct DotTask {
   const GemmProblem* p;
-  const float* a_MK;
+  const std::byte* a;
   int64_t col, cols;
 };
 
 void run_dot(const GemmKernels& kernels, const DotTask& task, bool accumulate) {
   const GemmProblem& p = *task.p;
   float sum[kSmallM * kDotTaskCols];
-  DotBlock block{task.a_MK, p.k, p.b, p.m, task.cols, p.k, sum, kDotTaskCols};
+  DotBlock block{task.a,      GemmKernels::dot_row_bytes(p.k), p.b, p.m, task.cols, p.k, sum,
+                 kDotTaskCols};
   block.b.data = static_cast<const std::byte*>(p.b.data) +
                  task.col * p.b.stride * static_cast<int64_t>(size_of(p.b.dtype));
   kernels.dot(block);
@@ -88,10 +89,11 @@ void run_dots(Context& ctx, const GemmKernels& kernels,
   for (const GemmProblem* p : problems) tasks_max += div_up(p->n, kDotTaskCols);
   List<DotTask> tasks(ctx.arena, tasks_max);
   for (const GemmProblem* p : problems) {
-    float* a_MK = ctx.arena.alloc_array<float>(p->m * p->k);
-    for (int64_t m = 0; m < p->m; ++m) kernels.to_float(p->a, m, p->k, a_MK + m * p->k);
+    const int64_t row_bytes = GemmKernels::dot_row_bytes(p->k);
+    auto* a = ctx.arena.alloc_array<std::byte>(p->m * row_bytes);
+    for (int64_t m = 0; m < p->m; ++m) kernels.pack_dot(p->a, m, p->k, a + m * row_bytes);
     for (int64_t n = 0; n < p->n; n += kDotTaskCols)
-      tasks.push({p, a_MK, n, std::min(kDotTaskCols, p->n - n)});
+      tasks.push({p, a, n, std::min(kDotTaskCols, p->n - n)});
   }
   ctx.pool.for_each(tasks.count,
                     [&](int64_t i, int) { run_dot(kernels, tasks.data[i], accumulate); });

@@ -17,10 +17,9 @@ namespace {
 
 #define FATHOM_ISA_STRING FATHOM_STRING(FATHOM_ISA_NS)
 
-/// Words on vector units, dot products in F32 of what DotWord converts to.
-template <class Word, class Unit, class DotWord>
+template <class Unit>
 constexpr GemmKernels vector_kernels(const char* name) {
-  static_assert(Word::kElements == Unit::kElements);
+  using Word = typename Unit::Word;
   return {.name = name,
           .mr = kMicroRows,
           .nr = kLanes,
@@ -29,8 +28,8 @@ constexpr GemmKernels vector_kernels(const char* name) {
           .pack_a = pack_a<Word, kMicroRows>,
           .pack_b = pack_b<Word>,
           .multiply = multiply<Unit>,
-          .dot = dot<DotWord>,
-          .to_float = to_float<DotWord>,
+          .pack_dot = pack_dot<Word>,
+          .dot = dot<Unit>,
           .to_bf16 = round_to_bf16,
           .burst = burst<Unit>};
 }
@@ -45,8 +44,8 @@ constexpr GemmKernels amx_kernels() {
           .pack_a = pack_a<WordPair, kAmxRows>,
           .pack_b = pack_b<WordPair>,
           .multiply = amx_multiply,
-          .dot = dot<WordRounded>,
-          .to_float = to_float<WordRounded>,
+          .pack_dot = pack_dot<WordRounded>,
+          .dot = dot<UnitF32<WordRounded>>,
           .to_bf16 = round_to_bf16,
           .burst = amx_burst};
 }
@@ -54,16 +53,14 @@ constexpr GemmKernels amx_kernels() {
 
 }  // namespace
 
-const GemmKernels kGemmF32 = vector_kernels<WordF32, UnitF32, WordF32>(FATHOM_ISA_STRING " F32");
+const GemmKernels kGemmF32 = vector_kernels<UnitF32<WordF32>>(FATHOM_ISA_STRING " F32");
 
 #if defined(FATHOM_GEMM_AMX)
 const GemmKernels kGemmBF16 = amx_kernels();
 #elif defined(__AVX512BF16__)
-const GemmKernels kGemmBF16 =
-    vector_kernels<WordPair, UnitBF16, WordRounded>(FATHOM_ISA_STRING " dpbf16");
+const GemmKernels kGemmBF16 = vector_kernels<UnitBF16>(FATHOM_ISA_STRING " dpbf16");
 #else
-const GemmKernels kGemmBF16 =
-    vector_kernels<WordRounded, UnitF32, WordRounded>(FATHOM_ISA_STRING " rounded");
+const GemmKernels kGemmBF16 = vector_kernels<UnitF32<WordRounded>>(FATHOM_ISA_STRING " rounded");
 #endif
 
 }  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

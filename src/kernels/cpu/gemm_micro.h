@@ -7,51 +7,14 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <type_traits>
 #include <utility>
 
 #include "kernels/cpu/gemm_prefetch.h"
 #include "kernels/cpu/gemm_table.h"
-#include "kernels/cpu/vec.h"
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
+#include "kernels/cpu/gemm_unit.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
-
-/// Words are F32.
-struct UnitF32 {
-  static constexpr int64_t kElements = 1;
-  static VecF multiply_add(VecF sum, const std::byte* a, VecF b) {
-    float x;
-    __builtin_memcpy(&x, a, sizeof x);
-    return sum + x * b;
-  }
-};
-
-#if defined(__AVX512BF16__)
-/// Words are pairs of BF16: two products a lane.
-struct UnitBF16 {
-  static constexpr int64_t kElements = 2;
-  static VecF multiply_add(VecF sum, const std::byte* a, VecF b) {
-    int pair;
-    __builtin_memcpy(&pair, a, sizeof pair);
-    return _mm512_dpbf16_ps(sum, bit_cast_vec<__m512bh>(_mm512_set1_epi32(pair)),
-                            bit_cast_vec<__m512bh>(b));
-  }
-};
-#endif
-
-/// body(0), body(1), … body(N - 1) with constant arguments, so that arrays of vectors indexed by
-/// them stay in registers.
-template <int64_t N, class Body>
-inline void unrolled(Body body) {
-  [&]<int64_t... I>(std::integer_sequence<int64_t, I...>) {
-    (body(std::integral_constant<int64_t, I>{}), ...);
-  }
-  (std::make_integer_sequence<int64_t, N>());
-}
 
 // 12 x 2 accumulators of 32 registers, or 6 x 2 of 16.
 constexpr int64_t kMicroRows = kVectorBytes == 64 ? 12 : 6;
@@ -93,7 +56,8 @@ template <class Unit, int64_t R, int64_t V>
     });
     unrolled<R>([&](auto r) {
       unrolled<V>([&](auto v) {
-        sum[r][v] = Unit::multiply_add(sum[r][v], a + r * kVectorBytes + w * 4, b_V[v]);
+        sum[r][v] =
+            Unit::multiply_add(sum[r][v], Unit::broadcast(a + r * kVectorBytes + w * 4), b_V[v]);
       });
     });
   };
@@ -126,7 +90,7 @@ void multiply(const PackedBlock& block) {
   static constexpr std::array<std::array<MicroKernel, kMicroRows>, kTileVectors> kKernels = {
       micro_kernels<Unit, 1>(kRows), micro_kernels<Unit, 2>(kRows)};
   constexpr int64_t kCols = kTileVectors * kLanes;
-  const int64_t words = (block.k + Unit::kElements - 1) / Unit::kElements;
+  const int64_t words = (block.k + Unit::Word::kElements - 1) / Unit::Word::kElements;
   const std::byte* a = block.a;
   for (int64_t m = 0; m < block.rows; m += kMicroRows, a += block.a_panel_bytes) {
     const int64_t rows = std::min(kMicroRows, block.rows - m);
@@ -155,12 +119,12 @@ template <class Unit>
   VecF b = splat(0x1p-20f);
   for (int64_t i = 0; i < repetitions; ++i) {
     asm volatile("" : "+m"(a));  // or the loop would be a constant
-    unrolled<kSums>([&](auto s) { sum[s] = Unit::multiply_add(sum[s], a, b); });
+    unrolled<kSums>([&](auto s) { sum[s] = Unit::multiply_add(sum[s], Unit::broadcast(a), b); });
   }
   unrolled<kSums - 1>([&](auto s) { sum[0] += sum[s + 1]; });
   volatile float sink = sum[0][0];
   static_cast<void>(sink);
-  return 2.0 * static_cast<double>(repetitions * kSums * kLanes * Unit::kElements);
+  return 2.0 * static_cast<double>(repetitions * kSums * kLanes * Unit::Word::kElements);
 }
 
 }  // namespace

@@ -145,6 +145,8 @@ struct PanelSource {
   /// Words w of rows [x, x + kLanes) in the segment at k0.
   VecU column(int64_t x, int64_t k0, int64_t w) const {
     const int64_t at = k0 + w * Word::kElements;
+    __builtin_prefetch(p + (at + kSegment) * stride + x, 0,
+                       2);  // rows lie too far apart for hardware
     return words_across<Word>(at < k ? p + at * stride + x : p, stride, count - x, k - at);
   }
 };
@@ -192,14 +194,23 @@ void pack_columns_transposed(const PanelSource<Word, T>& from, std::byte* to) {
   }
 }
 
+/// pack(source, to) for every panel of `height` rows (columns). An outer-contiguous operand is read
+/// a segment at a time across all panels, so that memory is walked row by row.
 template <class Word, class T, class PackPanel>
 void for_panels(const GemmOperand& x, GemmRange outer, GemmRange k, int64_t height, std::byte* to,
                 int64_t panel_bytes, PackPanel pack) {
+  constexpr int64_t kSegment = PanelSource<Word, T>::kSegment;
   const T* data = static_cast<const T*>(x.data);
-  for (int64_t i = 0; i < outer.count; i += height, to += panel_bytes) {
-    const int64_t o = outer.begin + i;
-    const T* p = data + (x.k_contiguous ? o * x.stride + k.begin : k.begin * x.stride + o);
-    pack(PanelSource<Word, T>{p, x.stride, std::min(height, outer.count - i), k.count}, to);
+  const int64_t step = x.k_contiguous ? k.count : kSegment;
+  for (int64_t k0 = 0; k0 < k.count; k0 += step, to += height * kSegmentRowBytes) {
+    std::byte* panel = to;
+    for (int64_t i = 0; i < outer.count; i += height, panel += panel_bytes) {
+      const int64_t o = outer.begin + i, at = k.begin + k0;
+      const T* p = data + (x.k_contiguous ? o * x.stride + at : at * x.stride + o);
+      pack(PanelSource<Word, T>{p, x.stride, std::min(height, outer.count - i),
+                                std::min(step, k.count - k0)},
+           panel);
+    }
   }
 }
 

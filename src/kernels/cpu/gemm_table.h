@@ -37,12 +37,11 @@ struct PackedBlock {
   bool accumulate = false;
 };
 
-/// out[m·out_stride + n] = Σ_k a_MK[m][k] · b[n][k] for n in [0, cols), m in [0, rows), rows at
-/// most kSmallM. a_MK is F32, already rounded as the precision asks. B is k-contiguous and is read
-/// once.
+/// out[m·out_stride + n] = Σ_k a[m][k] · b[n][k] for n in [0, cols), m in [0, rows), rows at most
+/// kSmallM. Rows of A as pack_dot writes them, a_row_bytes apart; B is k-contiguous and read once.
 struct DotBlock {
-  const float* a_MK = nullptr;
-  int64_t a_stride = 0;
+  const std::byte* a = nullptr;
+  int64_t a_row_bytes = 0;
   GemmOperand b;
   int64_t rows = 0, cols = 0, k = 0;
   float* out = nullptr;
@@ -66,10 +65,9 @@ struct GemmKernels {
   void (*pack_b)(const GemmOperand& b, GemmRange n, GemmRange k, std::byte* to,
                  int64_t panel_bytes);
   void (*multiply)(const PackedBlock& block);
+  /// One row of a k-contiguous A for `dot`: at most dot_row_bytes(k).
+  void (*pack_dot)(const GemmOperand& a, int64_t row, int64_t k, std::byte* to);
   void (*dot)(const DotBlock& block);
-  /// Row-major F32 from a k-contiguous or an outer-contiguous operand's rows, rounded as the
-  /// precision asks.
-  void (*to_float)(const GemmOperand& a, int64_t row, int64_t k, float* to);
   void (*to_bf16)(const float* from, BF16* to, int64_t count);
   /// Multiplies from registers (tiles from L1) `repetitions` times; returns the FLOPs done.
   double (*burst)(int64_t repetitions);
@@ -82,6 +80,8 @@ struct GemmKernels {
   /// and 512 in BF16 with AVX-512.
   int64_t block_k() const { return 16 * kr; }
   int64_t segments(int64_t k) const { return (k + kr - 1) / kr; }
+  /// Room for words of F32, whatever the kernel's own, in whole vectors.
+  static int64_t dot_row_bytes(int64_t k) { return (k * 4 + 63) / 64 * 64; }
   /// Bytes of one row of A (column of B) in a segment.
   int64_t segment_bytes() const { return nr * 4; }
 };
