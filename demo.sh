@@ -33,7 +33,7 @@ echo "== Text: $text, $(wc -c <"$text") bytes"
 
 if [ ! -d "$out/run/final" ]; then
   echo "== Tokenizer"
-  "$fathom" tokenizer train --input "$text" --vocab-size 4096 --out "$out/tokenizer"
+  "$fathom" tokenizer train --input "$text" --vocab-size 2048 --out "$out/tokenizer"
   echo "== Training (Ctrl-C stops and saves; the same command then continues)"
   "$fathom" train examples/demo.toml --out "$out/run" --resume \
     --set data.train="$(realpath "$text")" --set data.tokenizer="$(realpath "$out/tokenizer")" \

@@ -50,9 +50,9 @@ ModelConfig nano() {
 
 ModelConfig micro() {
   ModelConfig c = trainable();
-  c.vocab_size = 4096;
+  c.vocab_size = 2048;
   c.hidden_size = 256;
-  c.num_hidden_layers = 6;
+  c.num_hidden_layers = 8;
   c.num_attention_heads = 4;
   c.q_lora_rank = 128;
   c.kv_lora_rank = 96;
@@ -60,13 +60,15 @@ ModelConfig micro() {
   c.qk_rope_head_dim = 32;
   c.v_head_dim = 64;
   c.intermediate_size = 704;
-  c.moe_intermediate_size = 96;
+  c.moe_intermediate_size = 128;
+  c.num_experts_per_tok = 2;
   c.max_position_embeddings = 2048;
   return c;
 }
 
 ModelConfig mini() {
   ModelConfig c = micro();
+  c.num_experts_per_tok = 4;
   c.vocab_size = 8192;
   c.hidden_size = 384;
   c.num_hidden_layers = 8;

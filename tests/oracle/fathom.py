@@ -53,13 +53,19 @@ class Fathom:
 
 
 def to_toml(config: dict) -> str:
-    """Top-level values, then one table a nested dict. JSON's scalars and arrays are TOML's."""
+    """Top-level values, then one table a nested dict, inline below the first level."""
+
+    def text(value):
+        if isinstance(value, dict):
+            return "{ " + ", ".join(f"{key} = {text(v)}" for key, v in value.items()) + " }"
+        return json.dumps(value)  # JSON's scalars and arrays are TOML's
+
     plain = {key: value for key, value in config.items() if not isinstance(value, dict)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    lines = [f"{key} = {text(value)}" for key, value in plain.items()]
     for table, values in config.items():
         if isinstance(values, dict):
             lines += ["", f"[{table}]"]
-            lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+            lines += [f"{key} = {text(value)}" for key, value in values.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -101,7 +107,7 @@ def train_config(model: pathlib.Path, work: pathlib.Path, steps: int, **tables) 
             "eps": 1e-8,
             "weight_decay": 0.1,
             "grad_clip": 1.0,
-            "schedule": "constant",
+            "schedule": {"type": "constant", "warmup_steps": 0},
             "moments": "fp32",
         },
     }
