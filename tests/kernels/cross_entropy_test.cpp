@@ -142,6 +142,28 @@ TEST(HeadLoss, LargeLogitsAndNan) {
   EXPECT_TRUE(std::isnan(p.loss.as<float>()[2]));
 }
 
+// More logits than a chunk holds: the whole equals the sum of its parts, but for the order in which
+// dW is summed (T terms) and the products' blocking.
+TEST(HeadLoss, ChunksAddUp) {
+  TestContext tc;
+  const Case c = {520, 16500, 8};
+  Problem whole(DType::kF32, c), parts(DType::kF32, c);
+  const std::span<const int32_t> target = parts.target;
+  const auto run = [&](Problem& p, int64_t begin, int64_t n) {
+    return head_loss_forward_backward(tc.ctx, p.h.view.row_range(begin, n), p.w.view,
+                                      target.subspan(begin, n), 0.5f,
+                                      p.loss.view().row_range(begin, n),
+                                      p.dh.view.row_range(begin, n), p.dw, GemmPrecision::kF32);
+  };
+  const double total = run(whole, 0, c.t);
+  EXPECT_NEAR(total, run(parts, 0, 300) + run(parts, 300, 220), 1e-6 * total);
+  const double error = 2 * logit_error(whole, c);
+  expect_values(whole.loss, values(parts.loss), error, 0);
+  expect_values(whole.dh.view, values(parts.dh.view), error * max_abs(values(whole.w.view)), 0);
+  const double terms = static_cast<double>(c.t) * max_abs(values(whole.h.view));
+  expect_values(whole.dw, values(parts.dw), terms * (error + 520 * kRoundF32), 0);
+}
+
 TEST(HeadLoss, SameBitsForAnyTeam) {
   const Case c = {300, 700, 32};
   for (const GemmPrecision precision : {GemmPrecision::kF32, GemmPrecision::kBF16})
