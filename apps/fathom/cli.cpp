@@ -1,8 +1,11 @@
 // The whole command line in one place: CLI11 is the heaviest header of the project.
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <functional>
 
 #include "base/cpu.h"
+#include "base/error.h"
 #include "options.h"
 
 namespace fathom::app {
@@ -258,6 +261,19 @@ void add_bench(CommandLine& c) {
       ->capture_default_str();
 }
 
+// "fathom tokenizer train": as far as the command line could be understood.
+std::string chosen_command(const CLI::App& app) {
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  return app.get_name() + (chosen.empty() ? "" : " " + chosen_command(*chosen.front()));
+}
+
+// CLI11 reports a missing command where a wrong one was given.
+std::string explain(const CLI::App& app, const CLI::ParseError& e) {
+  const std::vector<std::string> rest = app.remaining(true);
+  if (e.get_name() != "RequiredError" || rest.empty()) return e.what();
+  return fmt::format("'{}' is not understood: {}", rest.front(), e.what());
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
@@ -278,7 +294,8 @@ int run_command_line(int argc, char** argv) {
   try {
     c.app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return c.app.exit(e) == 0 ? 0 : 2;
+    if (e.get_exit_code() == 0) return c.app.exit(e);  // --help
+    throw UsageError(explain(c.app, e), fmt::format("run '{} --help'", chosen_command(c.app)));
   }
   select_isa(c.global.isa);
   active_isa();  // a wrong FATHOM_ISA is said now

@@ -3,15 +3,13 @@
 #include "base/error.h"
 #include "checkpoint/model_io.h"
 #include "checkpoint/safetensors_writer.h"
-#include "kernels/cross_entropy.h"
+#include "infer/token_range.h"
 #include "options.h"
 #include "report.h"
 #include "session.h"
 #include "train/objective.h"
 
 namespace fathom::app {
-using train::ObjectiveScales;
-using train::TokenWindows;
 namespace {
 
 void check_ids(const ModelConfig& config, const std::vector<int32_t>& ids, size_t least) {
@@ -23,18 +21,6 @@ void check_ids(const ModelConfig& config, const std::vector<int32_t>& ids, size_
       throw UsageError(fmt::format("--ids: token {} is outside the vocabulary", id),
                        fmt::format("ids are 0 to {}", config.vocab_size - 1));
 }
-
-// Tokens 0..n-1 of one sequence.
-struct OneSequence {
-  explicit OneSequence(int64_t n) : offsets{0, n} {
-    for (int64_t i = 0; i < n; ++i) positions.push_back(static_cast<int32_t>(i));
-  }
-  Pass pass(Context& ctx, kernels::GemmPrecision precision) const {
-    return {ctx, precision, positions, offsets};
-  }
-  std::vector<int32_t> positions;
-  std::vector<int64_t> offsets;
-};
 
 // "mtp_logits" for depth 1, "mtp_logits.2" for depth 2.
 std::string mtp_name(int64_t depth) {
@@ -65,7 +51,7 @@ int run_debug_logits(const GlobalOptions& global, const DebugArguments& options)
   const Transformer model(stored.config, stored.weights, tokens);
   const auto precision = parse_precision(options.precision);
   Session session(global);
-  const OneSequence all(tokens);
+  const TokenRange all(0, tokens);
   const Pass pass = all.pass(session.ctx, precision);
   TransformerSaved saved;
   ConstTensorView hidden_TD = model.forward(pass, options.ids, {}, saved);
@@ -75,7 +61,7 @@ int run_debug_logits(const GlobalOptions& global, const DebugArguments& options)
   named.push_back({"logits", logits.back()});
   for (int64_t k = 0; k < stored.config.num_nextn_predict_layers && tokens > k + 1; ++k) {
     const int64_t rows = tokens - k - 1;
-    const OneSequence shorter(rows);
+    const TokenRange shorter(0, rows);
     const Pass mtp_pass = shorter.pass(session.ctx, precision);
     const std::span<const int32_t> next(options.ids.data() + k + 1, static_cast<size_t>(rows));
     hidden_TD = model.forward_mtp(mtp_pass, k, next, hidden_TD.row_range(0, rows), {}, saved);
@@ -97,18 +83,9 @@ int run_debug_gradients(const GlobalOptions& global, const DebugArguments& optio
   copy_weights(session.ctx, stored, storage.weights);
   const Transformer model(config, storage.weights, tokens);
 
-  // One window of the whole sequence; its last targets and MTP's lookahead are padding.
-  std::vector<int32_t> window = options.ids;
-  window.resize(static_cast<size_t>(tokens + 1 + depth), kernels::kIgnoreTarget);
-  const TokenWindows windows{window.data(), 1, tokens, 1 + depth};
-  ObjectiveScales scales;
-  scales.main = 1.0f / static_cast<float>(tokens - 1);
-  for (int64_t k = 1; k <= depth; ++k)
-    scales.mtp.push_back(static_cast<float>(options.mtp_lambda / static_cast<double>(depth) /
-                                            static_cast<double>(tokens - k - 1)));
-  scales.balance.alpha = static_cast<float>(options.balance_alpha);
-  train::objective_forward_backward(session.ctx, model, windows, parse_precision(options.precision),
-                                    scales, nullptr);
+  train::sequence_forward_backward(session.ctx, model, options.ids,
+                                   parse_precision(options.precision), options.mtp_lambda,
+                                   options.balance_alpha);
   std::vector<NamedTensor> named;
   for_each_parameter(config, storage.weights, [&](const ParameterInfo& info, Parameter& p) {
     if (p.grad) named.push_back({info.name, p.grad});

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "checkpoint/atomic_directory.h"
 #include "checkpoint/model_io.h"
 #include "model/parameter_count.h"
 #include "model_argument.h"
@@ -12,16 +12,27 @@
 
 namespace fathom::app {
 namespace fs = std::filesystem;
+namespace {
+
+// The new directory takes the place of what is there: only of nothing.
+void check_unused(const fs::path& out) {
+  std::error_code code;
+  if (fs::exists(out, code) && !(fs::is_directory(out, code) && fs::is_empty(out, code)))
+    throw Error(fmt::format("{} already exists and is not an empty directory", out.string()),
+                "choose another --out");
+}
+
+}  // namespace
 
 int run_init(const GlobalOptions& global, const InitArguments& options) {
   const ModelConfig config = config_of(options.model);
-  if (fs::exists(fs::path(options.out) / "config.json"))
-    throw Error(fmt::format("{} already holds a model", options.out), "choose another --out");
+  check_unused(options.out);
   const auto shard = static_cast<uint64_t>(options.max_shard_mb) * 1'000'000;
-  make_directories(options.out);
-  if (!options.tokenizer.empty()) copy_tokenizer(options.tokenizer, options.out);
   const DType dtype = options.dtype == "fp32" ? DType::kF32 : DType::kBF16;
-  const uint64_t bytes = save_random_model(options.out, config, dtype, options.seed, shard);
+  AtomicDirectory out(options.out);
+  if (!options.tokenizer.empty()) copy_tokenizer(options.tokenizer, out.path());
+  const uint64_t bytes = save_random_model(out.path(), config, dtype, options.seed, shard);
+  out.commit();
   const ParameterCount n = count_parameters(config);
   Report report;
   report.add("out", options.out);

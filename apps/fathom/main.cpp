@@ -7,10 +7,13 @@
 
 namespace {
 
-// One line: what is wrong, where, what to do.
+// One line, whatever a name or a library's message holds: what is wrong, where, what to do.
 int fail(const char* message, const std::string& hint, int status) {
   fathom::set_status_line({});
-  std::fprintf(stderr, "fathom: %s%s%s\n", message, hint.empty() ? "" : "; hint: ", hint.c_str());
+  std::string line = message + (hint.empty() ? "" : "; hint: " + hint);
+  for (char& c : line)
+    if (c == '\n' || c == '\r') c = ' ';
+  std::fprintf(stderr, "fathom: %s\n", line.c_str());
   return status;
 }
 

@@ -94,7 +94,8 @@ fs::path normalized(const fs::path& path) {
 
 void rename_or_throw(const fs::path& from, const fs::path& to) {
   if (rename(from.c_str(), to.c_str()) == 0) return;
-  throw_errno(fmt::format("cannot put {} in place", to.string()), "check the rights of its parent");
+  throw_errno(fmt::format("cannot rename {} to {}", from.string(), to.string()),
+              "check the rights of the directory that holds them");
 }
 
 /// The new directory takes the old one's name in one step where the file system can exchange two
@@ -143,6 +144,13 @@ void AtomicDirectory::commit() {
   sync_directory(temporary_);
   replace(temporary_, path_);
   committed_ = true;
+}
+
+void remove_directory(const fs::path& path) {
+  const fs::path target = normalized(path), doomed = sibling(target, "tmp");
+  rename_or_throw(target, doomed);
+  std::error_code ignored;
+  fs::remove_all(doomed, ignored);  // what is left, the next write of the path removes
 }
 
 void clean_leftovers(const fs::path& path) {

@@ -34,6 +34,9 @@ class AtomicDirectory {
 /// Error naming the first that is not, or a missing or damaged checksums.json.
 void verify_directory(const std::filesystem::path& path);
 
+/// Removes a directory such that it is never seen in part: it first takes a temporary name.
+void remove_directory(const std::filesystem::path& path);
+
 /// Removes temporary directories of `path` whose process is gone. If that process died while
 /// replacing the directory on a file system that cannot exchange two names, the old one is put
 /// back first.

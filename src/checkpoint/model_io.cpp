@@ -131,10 +131,18 @@ Layout make_layout(const ModelConfig& config, DType dtype) {
   return layout;
 }
 
+// One id, or a list when several end a text.
+std::string eos_text(const ModelConfig& config) {
+  std::string text = fmt::to_string(*config.eos_token_id);
+  if (config.more_eos_token_ids.empty()) return text;
+  for (const int64_t id : config.more_eos_token_ids) text += fmt::format(", {}", id);
+  return "[" + text + "]";
+}
+
 std::string generation_config(const ModelConfig& config) {
   std::string text = "{\n  \"_from_model_config\": true";
   if (config.bos_token_id) text += fmt::format(",\n  \"bos_token_id\": {}", *config.bos_token_id);
-  if (config.eos_token_id) text += fmt::format(",\n  \"eos_token_id\": {}", *config.eos_token_id);
+  if (config.eos_token_id) text += ",\n  \"eos_token_id\": " + eos_text(config);
   return text + "\n}\n";
 }
 
@@ -234,9 +242,12 @@ uint64_t save_random_model(const fs::path& directory, const ModelConfig& config,
 }
 
 void copy_tokenizer(const fs::path& from, const fs::path& directory) {
-  const fs::path source = fs::is_directory(from) ? from : from.parent_path();
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"})
-    if (fs::exists(source / name)) write_text_file(directory / name, read_text_file(source / name));
+  const fs::path file = fs::is_directory(from) ? from / "tokenizer.json" : from;
+  write_text_file(directory / "tokenizer.json", read_text_file(file));
+  for (const char* name : {"tokenizer_config.json", "chat_template.jinja"}) {
+    const fs::path beside = file.parent_path() / name;
+    if (fs::exists(beside)) write_text_file(directory / name, read_text_file(beside));
+  }
 }
 
 }  // namespace fathom

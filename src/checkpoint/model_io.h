@@ -45,8 +45,8 @@ void save_model(Context& ctx, const std::filesystem::path& directory, const Mode
 uint64_t save_random_model(const std::filesystem::path& directory, const ModelConfig& config,
                            DType dtype, uint64_t seed, uint64_t max_shard_bytes);
 
-/// Copies tokenizer.json, tokenizer_config.json and chat_template.jinja, those that are there.
-/// from: a directory, or a tokenizer.json.
+/// Copies tokenizer.json, and tokenizer_config.json and chat_template.jinja if they stand beside
+/// it. from: a directory that holds them, or the tokenizer.json.
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& directory);
 
 }  // namespace fathom

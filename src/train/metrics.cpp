@@ -52,11 +52,15 @@ std::string kept_lines(const std::filesystem::path& path, int64_t last_step) {
 std::filesystem::path prepare(const std::filesystem::path& directory, int64_t last_step) {
   make_directories(directory);
   const auto path = directory / "metrics.jsonl";
-  write_text_file(path, kept_lines(path, last_step));
+  cut_back_lines(path, last_step);
   return path;
 }
 
 }  // namespace
+
+void cut_back_lines(const std::filesystem::path& path, int64_t last_step) {
+  write_text_file(path, kept_lines(path, last_step));
+}
 
 std::string to_json_line(const StepMetrics& m) {
   Json line = {{"step", m.step}, {"tokens", m.tokens}};

@@ -34,13 +34,17 @@ std::string to_json_line(const StepMetrics& metrics);
 /// "loss 3.214  valid 3.300  lr 2.2e-04  |g| 0.81  12.3 Ktok/s", for the live progress line.
 std::string progress_note(const StepMetrics& metrics);
 
+/// Cuts a file of JSON lines, one a step with its number as "step", back to what a run resumed
+/// after last_step continues: later steps and a line that a kill cut short are removed. 0 leaves an
+/// empty file, which is also made where there is none.
+void cut_back_lines(const std::filesystem::path& path, int64_t last_step);
+
 /// Writes each step to DIR/metrics.jsonl and, each value under the same name, to a TensorBoard
 /// event file in DIR/tensorboard. Both are in the file system up to the last step written, whatever
 /// happens to the process.
 class MetricsWriter {
  public:
-  /// last_step: the step a resumed run continues from; lines of later steps, and a line that a kill
-  /// cut short, are removed. 0 starts an empty file.
+  /// last_step: the step a resumed run continues from, as in cut_back_lines.
   MetricsWriter(const std::filesystem::path& directory, int64_t last_step);
 
   void write(const StepMetrics& metrics);

@@ -119,6 +119,26 @@ ObjectiveLosses objective_forward_backward(Context& ctx, const Transformer& mode
   return losses;
 }
 
+ObjectiveLosses sequence_forward_backward(Context& ctx, const Transformer& model,
+                                          std::span<const int32_t> token_T,
+                                          kernels::GemmPrecision precision, double mtp_lambda,
+                                          double balance_alpha) {
+  const auto tokens = static_cast<int64_t>(token_T.size());
+  const int64_t depth = mtp_lambda > 0 ? model.config().num_nextn_predict_layers : 0;
+  FATHOM_ASSERT(tokens >= 2 + depth);
+  // One window; its last target and MTP's lookahead are padding.
+  std::vector<int32_t> window(token_T.begin(), token_T.end());
+  window.resize(token_T.size() + 1 + static_cast<size_t>(depth), kernels::kIgnoreTarget);
+  ObjectiveScales scales;
+  scales.main = 1.0f / static_cast<float>(tokens - 1);
+  for (int64_t k = 1; k <= depth; ++k)
+    scales.mtp.push_back(static_cast<float>(mtp_lambda / static_cast<double>(depth) /
+                                            static_cast<double>(tokens - k - 1)));
+  scales.balance.alpha = static_cast<float>(balance_alpha);
+  return objective_forward_backward(ctx, model, {window.data(), 1, tokens, 1 + depth}, precision,
+                                    scales, nullptr);
+}
+
 ObjectiveLosses objective_forward(Context& ctx, const Transformer& model,
                                   const TokenWindows& windows, kernels::GemmPrecision precision) {
   ArenaScope scope(ctx.arena);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/tensor.h"
@@ -53,6 +54,15 @@ ObjectiveLosses objective_forward_backward(Context& ctx, const Transformer& mode
                                            const TokenWindows& windows,
                                            kernels::GemmPrecision precision,
                                            const ObjectiveScales& scales, ExpertLoads* loads);
+
+/// The objective of one whole sequence (at least 2 + D tokens when mtp_lambda > 0), as its
+/// definition reads: mean cross-entropy of tokens 1.. + mtp_lambda/D · Σ_k mean cross-entropy of
+/// depth k + balance loss. A mean is over the targets that lie in the sequence. Adds to the
+/// gradients of all weights; the losses are returned as objective_forward_backward's.
+ObjectiveLosses sequence_forward_backward(Context& ctx, const Transformer& model,
+                                          std::span<const int32_t> token_T,
+                                          kernels::GemmPrecision precision, double mtp_lambda,
+                                          double balance_alpha);
 
 /// Next-token loss only, without gradients: evaluation.
 ObjectiveLosses objective_forward(Context& ctx, const Transformer& model,

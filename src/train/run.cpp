@@ -11,6 +11,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "checkpoint/atomic_directory.h"
 #include "checkpoint/model_io.h"
 #include "kernels/cpu/roof.h"
 #include "text/tokenizer.h"
@@ -43,6 +44,7 @@ void check_run_directory(const fs::path& directory, bool resume) {
     throw Error(fmt::format("{} already holds a run", directory.string()),
                 "continue it with --resume, or choose another --out");
   make_directories(directory / "checkpoints");
+  clean_checkpoints(directory / "checkpoints");
 }
 
 void check_lengths(const TrainConfig& config, const ModelConfig& model) {
@@ -143,19 +145,20 @@ void Run::start(bool resume) {
   log_start();
 }
 
-// The newest checkpoint that is whole; a damaged one is named and passed over.
+// A checkpoint that is whole but does not fit the configuration is an error: going on from an older
+// one, or from nothing, would overwrite what the user wants to keep.
 bool Run::restore_newest() {
-  for (const fs::path& path : list_checkpoints(directory_ / "checkpoints")) {
-    try {
-      state_ = load_checkpoint(path, model_config_, storage_.weights, optimizer_);
-      log_info("resuming", {{"checkpoint", path.string()}, {"step", fmt::to_string(state_.step)}});
-      return true;
-    } catch (const Error& e) {
-      log_warning("passing over a checkpoint", {{"reason", e.what()}});
-    }
+  std::vector<fs::path> newest_first = list_checkpoints(directory_ / "checkpoints");
+  if (fs::exists(directory_ / "final"))
+    newest_first.insert(newest_first.begin(), directory_ / "final");
+  const std::optional<fs::path> path = newest_whole(newest_first);
+  if (!path) {
+    log_info("no checkpoint to resume from, starting at step 0");
+    return false;
   }
-  log_info("no checkpoint to resume from, starting at step 0");
-  return false;
+  state_ = load_checkpoint(*path, model_config_, storage_.weights, optimizer_);
+  log_info("resuming", {{"checkpoint", path->string()}, {"step", fmt::to_string(state_.step)}});
+  return true;
 }
 
 void Run::log_start() const {
@@ -182,7 +185,7 @@ void Run::save_step() {
   if (config_.train.keep_checkpoints == 0) return;
   const std::vector<fs::path> all = list_checkpoints(directory_ / "checkpoints");
   for (size_t i = static_cast<size_t>(config_.train.keep_checkpoints); i < all.size(); ++i)
-    fs::remove_all(all[i]);
+    remove_directory(all[i]);
 }
 
 void Run::stop_on_spike(const std::string& reason) const {
@@ -231,7 +234,10 @@ RunResult Run::train() {
   Trainer trainer(ctx_, config_, model_, storage_.weights, optimizer_, data_, peak);
   MetricsWriter metrics_writer(directory_, state_.step);
   std::optional<AppendFile> batches;
-  if (config_.train.log_batches) batches.emplace(directory_ / "batches.jsonl");
+  if (config_.train.log_batches) {
+    cut_back_lines(directory_ / "batches.jsonl", state_.step);
+    batches.emplace(directory_ / "batches.jsonl");
+  }
   SpikeDetector spikes({config_.train.loss_spike_factor, config_.train.loss_spike_sigmas,
                         config_.train.loss_spike_steps});
   spikes.restore(state_.spike);
@@ -242,6 +248,9 @@ RunResult Run::train() {
   int64_t tokens = 0;
   double seconds = 0;
   StepMetrics last;
+  last.step = state_.step;
+  last.tokens = state_.tokens;
+  last.loss = state_.loss;
   while (state_.step < schedule_.steps() && !interrupt.requested()) {
     const StepPlan plan = schedule_.at(state_.step + 1);
     const auto start = std::chrono::steady_clock::now();
@@ -264,11 +273,11 @@ RunResult Run::train() {
         state_.step < schedule_.steps())
       save_step();
   }
-  const bool finished = state_.step == schedule_.steps();
-  if (finished)
-    save(directory_ / "final");
-  else
+  const bool finished = state_.step >= schedule_.steps();
+  if (!finished)
     save_step();
+  else if (state_.step > first || !fs::exists(directory_ / "final"))
+    save(directory_ / "final");
   return result(last, tokens, seconds, finished);
 }
 

@@ -6,9 +6,11 @@
 #include <charconv>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "checkpoint/atomic_directory.h"
 #include "checkpoint/model_io.h"
 #include "checkpoint/safetensors_writer.h"
@@ -117,7 +119,6 @@ void save_checkpoint(Context& ctx, const fs::path& directory, const ModelConfig&
 
 RunState load_checkpoint(const fs::path& directory, const ModelConfig& model, ModelWeights& weights,
                          Optimizer& optimizer) {
-  verify_directory(directory);
   check_same_model(directory, model);
   const fs::path training = directory / kStateDirectory;
   const SafetensorsFile master = SafetensorsFile::open(training / kMaster);
@@ -143,6 +144,31 @@ std::vector<fs::path> list_checkpoints(const fs::path& checkpoints) {
   std::sort(found.begin(), found.end(),
             [](const fs::path& a, const fs::path& b) { return step_of(a) > step_of(b); });
   return found;
+}
+
+void clean_checkpoints(const fs::path& checkpoints) {
+  std::set<std::string> names;  // collected first: cleaning changes the directory
+  for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints)) {
+    const std::string name = entry.path().filename().string();
+    if (const size_t dot = name.find('.'); dot != std::string::npos)
+      names.insert(name.substr(0, dot));
+  }
+  for (const std::string& name : names) clean_leftovers(checkpoints / name);
+}
+
+std::optional<fs::path> newest_whole(const std::vector<fs::path>& newest_first) {
+  for (const fs::path& path : newest_first) {
+    try {
+      verify_directory(path);
+      return path;
+    } catch (const Error& e) {
+      log_warning("passing over a damaged checkpoint", {{"reason", e.what()}});
+    }
+  }
+  if (newest_first.empty()) return std::nullopt;
+  throw Error(fmt::format("no checkpoint in {} is whole, {} are damaged",
+                          newest_first.back().parent_path().string(), newest_first.size()),
+              "remove them to start the run anew");
 }
 
 }  // namespace fathom::train

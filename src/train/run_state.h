@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "train/config.h"
 #include "train/optimizer.h"
@@ -30,11 +31,19 @@ void save_checkpoint(Context& ctx, const std::filesystem::path& directory, const
                      ModelWeights& weights, const Optimizer& optimizer, const RunState& state,
                      const std::filesystem::path& tokenizer, Precision precision);
 
-/// Restores what save_checkpoint wrote, after verifying every file's checksum.
+/// Restores what save_checkpoint wrote to a directory that is whole (newest_whole).
 RunState load_checkpoint(const std::filesystem::path& directory, const ModelConfig& model,
                          ModelWeights& weights, Optimizer& optimizer);
 
 /// Directories step-N under `checkpoints`, by falling N.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& checkpoints);
+
+/// Removes what killed processes left half written or half removed under `checkpoints`.
+void clean_checkpoints(const std::filesystem::path& checkpoints);
+
+/// The first of `newest_first` whose files all have their checksums; those before it are named in
+/// warnings. Error when there are some but none is whole.
+std::optional<std::filesystem::path> newest_whole(
+    const std::vector<std::filesystem::path>& newest_first);
 
 }  // namespace fathom::train
