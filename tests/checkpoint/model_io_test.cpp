@@ -1,0 +1,229 @@
+#include "checkpoint/model_io.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "checkpoint/safetensors_writer.h"
+#include "infer/infer_test.h"
+#include "numerics/bf16.h"
+#include "temporary_directory.h"
+
+namespace fathom {
+namespace {
+namespace fs = std::filesystem;
+
+// Every weight by name, as F32.
+std::map<std::string, std::vector<float>> all_values(const ModelConfig& config,
+                                                     ModelWeights weights) {
+  std::map<std::string, std::vector<float>> all;
+  for_each_parameter(config, weights, [&](const ParameterInfo& info, Parameter& p) {
+    std::vector<float> v(static_cast<size_t>(p.weight.elements()));
+    for (size_t i = 0; i < v.size(); ++i)
+      v[i] = p.weight.dtype == DType::kBF16 ? to_float(p.weight.as<BF16>()[i])
+                                            : p.weight.as<float>()[i];
+    all.emplace(info.name, std::move(v));
+  });
+  return all;
+}
+
+class ModelIo : public TemporaryDirectoryTest {
+ protected:
+  void save(const ModelConfig& config, DType dtype, uint64_t shard_bytes = 1'000'000'000) {
+    storage_ = std::make_unique<ModelStorage>(config, DType::kF32, false);
+    initialize(config, storage_->weights, 5);
+    // Norms and biases other than what a reader might fill in by itself.
+    for (BlockWeights& b : storage_->weights.layers) {
+      b.input_layernorm.weight.as<float>()[0] = 1.25f;
+      if (b.moe && b.moe->e_score_correction_bias)
+        b.moe->e_score_correction_bias.weight.as<float>()[1] = 1.0f / 3;
+    }
+    Context ctx{Device{}, pool_, arena_};
+    save_model(ctx, dir_, config, storage_->weights, dtype, shard_bytes);
+  }
+
+  std::string error_of_open() const {
+    try {
+      StoredModel::open(dir_);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "no error";
+  }
+
+  // The tensors of a file, each as edit(name, view) returns it; an empty view leaves it out.
+  template <class Edit>
+  void rewrite(const std::string& name, Edit&& edit) const {
+    const fs::path changed = dir_ / "changed";
+    {
+      const SafetensorsFile file = SafetensorsFile::open(dir_ / name);
+      std::vector<NamedTensor> kept;
+      for (const TensorInfo& t : file.tensors())
+        if (const ConstTensorView view = edit(t.name, file.view(t.name)))
+          kept.push_back({t.name, view});
+      write_safetensors(changed, kept);
+    }
+    fs::rename(changed, dir_ / name);
+  }
+
+  ThreadPool pool_{1};
+  Arena arena_;
+  std::unique_ptr<ModelStorage> storage_;
+};
+
+void expect_parts(const std::string& text, std::initializer_list<std::string> parts) {
+  for (const std::string& part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in: " << text;
+}
+
+TEST_F(ModelIo, Fp32ComesBackExactly) {
+  for (const auto& [name, config] : all_configs()) {
+    dir_ = dir_ / name;
+    fs::create_directory(dir_);
+    save(config, DType::kF32);
+    const StoredModel stored = StoredModel::open(dir_);
+    EXPECT_EQ(stored.config.to_json("float32"), config.to_json("float32")) << name;
+    EXPECT_EQ(all_values(config, stored.weights), all_values(config, storage_->weights)) << name;
+    dir_ = dir_.parent_path();
+  }
+}
+
+TEST_F(ModelIo, Bf16IsRoundedAndBiasesAreNot) {
+  save(small_config(), DType::kBF16);
+  const StoredModel stored = StoredModel::open(dir_);
+  const auto read = all_values(stored.config, stored.weights);
+  for (const auto& [name, written] : all_values(stored.config, storage_->weights)) {
+    const bool exact = name.ends_with("e_score_correction_bias");
+    for (size_t i = 0; i < written.size(); ++i)
+      ASSERT_EQ(read.at(name)[i], exact ? written[i] : to_float(to_bf16(written[i]))) << name;
+  }
+}
+
+TEST_F(ModelIo, CopiesIntoTrainingMemory) {
+  save(small_config(), DType::kBF16);
+  const StoredModel stored = StoredModel::open(dir_);
+  ModelStorage copy(stored.config, DType::kF32, true);
+  Context ctx{Device{}, pool_, arena_};
+  copy_weights(ctx, stored, copy.weights);
+  EXPECT_EQ(all_values(stored.config, copy.weights), all_values(stored.config, stored.weights));
+}
+
+// transformers warns of every unexpected tensor but those of layer 61.
+TEST_F(ModelIo, MtpHasItsOwnFile) {
+  save(small_config(), DType::kF32);
+  const SafetensorsFile main = SafetensorsFile::open(dir_ / "model.safetensors");
+  for (const TensorInfo& t : main.tensors())
+    EXPECT_FALSE(t.name.starts_with("model.layers.3.")) << t.name;
+  const SafetensorsFile mtp = SafetensorsFile::open(dir_ / "mtp.safetensors");
+  for (const TensorInfo& t : mtp.tensors())
+    EXPECT_TRUE(t.name.starts_with("model.layers.3.")) << t.name;
+  for (const char* copy : {"embed_tokens.weight", "shared_head.head.weight"})
+    EXPECT_TRUE(mtp.find(std::string("model.layers.3.") + copy)) << copy;
+}
+
+TEST_F(ModelIo, MtpOfSixtyOneLayersStaysInTheShards) {
+  ModelConfig config = small_config();
+  config.num_hidden_layers = 61;
+  config.hidden_size = 16;
+  config.n_routed_experts = 0;
+  save(config, DType::kBF16);
+  EXPECT_FALSE(fs::exists(dir_ / "mtp.safetensors"));
+  const SafetensorsFile main = SafetensorsFile::open(dir_ / "model.safetensors");
+  EXPECT_TRUE(main.find("model.layers.61.eh_proj.weight"));
+  const StoredModel stored = StoredModel::open(dir_);
+  EXPECT_EQ(stored.weights.mtp.size(), 1u);
+}
+
+TEST_F(ModelIo, ShardsReadAsOneFileDoes) {
+  save(small_config(), DType::kF32, 50'000);
+  EXPECT_TRUE(fs::exists(dir_ / "model.safetensors.index.json"));
+  EXPECT_FALSE(fs::exists(dir_ / "model.safetensors"));
+  const StoredModel stored = StoredModel::open(dir_);
+  EXPECT_EQ(all_values(stored.config, stored.weights),
+            all_values(stored.config, storage_->weights));
+}
+
+TEST_F(ModelIo, RandomModelIsTheInitialisedOne) {
+  const ModelConfig config = small_config();
+  const uint64_t bytes = save_random_model(dir_, config, DType::kF32, 9, 50'000);
+  ModelStorage initialised(config, DType::kF32, false);
+  initialize(config, initialised.weights, 9);
+  const StoredModel stored = StoredModel::open(dir_);
+  EXPECT_EQ(all_values(config, stored.weights), all_values(config, initialised.weights));
+  EXPECT_EQ(stored.bytes, bytes);
+}
+
+TEST_F(ModelIo, ListsEveryProblemAtOnce) {
+  save(small_config(), DType::kF32);
+  const Tensor wrong_shape(DType::kF32, {2, 2}), wrong_dtype(DType::kI32, {64}),
+      bf16_bias(DType::kBF16, {8}), unknown(DType::kF32, {1});
+  rewrite("model.safetensors", [&](const std::string& name, ConstTensorView v) {
+    if (name == "model.norm.weight") return ConstTensorView();
+    if (name == "lm_head.weight") return ConstTensorView(wrong_shape);
+    if (name == "model.layers.0.input_layernorm.weight") return ConstTensorView(wrong_dtype);
+    if (name == "model.layers.1.mlp.gate.e_score_correction_bias")
+      return ConstTensorView(bf16_bias);
+    return v;
+  });
+  const std::vector<NamedTensor> extra = {{"extra.weight", unknown}};
+  fs::rename(dir_ / "model.safetensors", dir_ / "a.safetensors");
+  write_safetensors(dir_ / "b.safetensors", extra);
+  const std::string error = error_of_open();
+  expect_parts(error,
+               {dir_.string(), "5 of the weights", "model.norm.weight is missing",
+                "lm_head.weight has shape [2, 2]", "[61, 64]",
+                "model.layers.0.input_layernorm.weight is I32", "e_score_correction_bias is BF16",
+                "(F32 is needed)", "extra.weight is not part of the model"});
+}
+
+TEST_F(ModelIo, ManyProblemsAreCounted) {
+  save(small_config(), DType::kF32);
+  rewrite("model.safetensors", [&](const std::string& name, ConstTensorView v) {
+    return name.find("experts") == std::string::npos ? v : ConstTensorView();
+  });
+  // Two mixture layers of 8 routed experts and a shared one, three matrices each.
+  expect_parts(error_of_open(), {"54 of the weights", "and 46 more"});
+}
+
+TEST_F(ModelIo, NamesTheMissingFile) {
+  expect_parts(error_of_open(), {(dir_ / "config.json").string()});
+  save(small_config(), DType::kF32);
+  fs::remove(dir_ / "mtp.safetensors");
+  expect_parts(error_of_open(), {"model.layers.3.enorm.weight is missing"});
+  fs::remove(dir_ / "model.safetensors");
+  expect_parts(error_of_open(), {dir_.string()});
+  dir_ /= "nowhere";
+  expect_parts(error_of_open(), {dir_.string(), "not a model directory"});
+  dir_ = dir_.parent_path();
+}
+
+TEST_F(ModelIo, GenerationConfigHasEveryEndOfText) {
+  ModelConfig config = small_config();
+  config.bos_token_id = 3;
+  config.eos_token_id = 4;
+  config.more_eos_token_ids = {7, 9};
+  save(config, DType::kBF16);
+  const auto json = nlohmann::json::parse(read_text_file(dir_ / "generation_config.json"));
+  EXPECT_EQ(json.at("bos_token_id"), 3);
+  EXPECT_EQ(json.at("eos_token_id"), (std::vector<int>{4, 7, 9}));
+}
+
+TEST_F(ModelIo, CopiesATokenizer) {
+  const fs::path from = dir_ / "from", to = dir_ / "to", to2 = dir_ / "to2";
+  for (const fs::path& d : {from, to, to2}) fs::create_directory(d);
+  write_text_file(from / "tokenizer.json", "{}");
+  write_text_file(from / "tokenizer_config.json", "{\"a\":1}");
+  copy_tokenizer(from, to);
+  copy_tokenizer(from / "tokenizer.json", to2);
+  for (const fs::path& d : {to, to2}) {
+    EXPECT_EQ(read_text_file(d / "tokenizer.json"), "{}");
+    EXPECT_EQ(read_text_file(d / "tokenizer_config.json"), "{\"a\":1}");
+    EXPECT_FALSE(fs::exists(d / "chat_template.jinja"));
+  }
+  EXPECT_THROW(copy_tokenizer(dir_ / "nowhere", to), Error);
+}
+
+}  // namespace
+}  // namespace fathom
