@@ -17,14 +17,33 @@ struct GemmProblem {
 };
 
 /// Computes independent products together on all threads of the context, with temporaries from its
-/// arena.
-///
-/// A product of at most kSmallM rows with k-contiguous operands streams B once, unpacked. Any other
-/// is blocked: the rows of A are packed once by all threads together; then each task multiplies
-/// them with a strip of kStripCols columns of B, packing B block by block of K into its own cache
-/// (L2). A strip goes through kBlockRows rows of A and C at a time. The sum over K runs in blocks
-/// of the same size for every shape, and never across threads, so results depend on neither.
+/// arena: those of at most kSmallM rows with k-contiguous operands by run_few_rows, others by
+/// run_blocked. The sum over K runs in the same order for every shape within a path and never
+/// across threads, so results depend on neither.
 void run_gemms(Context& ctx, const GemmKernels& kernels, std::span<const GemmProblem> problems,
                bool accumulate);
+
+/// Dot products that stream B once, unpacked, columns spread over the threads.
+void run_few_rows(Context& ctx, const GemmKernels& kernels,
+                  std::span<const GemmProblem* const> problems, bool accumulate);
+
+/// Packed and blocked: all threads together pack the rows of A once; then each task multiplies them
+/// with a strip of columns of B, which it packs block by block of K into its own cache (L2).
+void run_blocked(Context& ctx, const GemmKernels& kernels,
+                 std::span<const GemmProblem* const> problems, bool accumulate);
+
+/// Writes sums as the BF16 block of a problem's C at (row, col).
+void round_rows(const GemmKernels& kernels, const float* from, int64_t from_stride,
+                const GemmProblem& p, int64_t row, int64_t col, int64_t rows, int64_t cols);
+
+/// A list in the arena, filled front to back.
+template <class T>
+struct ArenaList {
+  ArenaList(Arena& arena, int64_t capacity) : data(arena.alloc_array<T>(capacity)) {}
+  void push(const T& x) { data[count++] = x; }
+  std::span<T> span() const { return {data, static_cast<size_t>(count)}; }
+  T* data;
+  int64_t count = 0;
+};
 
 }  // namespace fathom::kernels::cpu
