@@ -256,6 +256,7 @@ TEST_F(Run, NamesWhatDoesNotFit) {
   small.vocab_size = 299;
   write_quickly(directory_ / "config.json", small.to_json("float32"));
   expect({}, {"300", "299"});
+  write_quickly(directory_ / "config.json", tiny_model().to_json("float32"));
   write_quickly(directory_ / "text.txt", "");
   expect({}, {"text.txt", "empty"});
 }
