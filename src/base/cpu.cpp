@@ -72,7 +72,7 @@ bool is_available(Isa isa) {
 }
 
 Isa checked(std::string_view source, std::string_view name) {
-  const Isa isa = parse_isa(name);
+  const Isa isa = parse_isa(name, source);
   if (is_available(isa)) return isa;
   throw UsageError(fmt::format("{} asks for {}, which this machine lacks", source, name),
                    fmt::format("the best available is {}", name_of(available_isas().back())));
@@ -89,10 +89,10 @@ const char* name_of(Isa isa) {
   return kNames[static_cast<size_t>(isa)];
 }
 
-Isa parse_isa(std::string_view name) {
+Isa parse_isa(std::string_view name, std::string_view source) {
   for (size_t i = 0; i < kNames.size(); ++i)
     if (name == kNames[i]) return static_cast<Isa>(i);
-  throw UsageError(fmt::format("unknown instruction set '{}'", name),
+  throw UsageError(fmt::format("{}: unknown instruction set '{}'", source, name),
                    "one of auto, scalar, avx2, avx512, avx512_bf16, amx");
 }
 

@@ -12,8 +12,8 @@ namespace fathom {
 enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
 const char* name_of(Isa isa);
-/// Throws UsageError naming the valid spellings.
-Isa parse_isa(std::string_view name);
+/// Throws UsageError naming the source and the valid spellings.
+Isa parse_isa(std::string_view name, std::string_view source = "--isa");
 
 /// What this machine can run, ascending. AMX counts only if the kernel granted its use; asking for
 /// it here (arch_prctl) makes this the first thing a process does, before threads start.

@@ -1,6 +1,7 @@
 """Trains the same model on the same batches as fathom in plain PyTorch, and compares every loss.
 
     python train_loop.py --fathom build/release/apps/fathom/fathom [--steps 50] [--dtype float32]
+                         [--keep-run DIR]
 
 fathom trains in FP32 from a checkpoint that transformers made, on a small generated text, with
 `[train] log_batches = true`: it writes batches.jsonl, one line a step, {"step": n, "tokens": [...]}
@@ -21,6 +22,7 @@ relative, and balance_loss (alpha included) and grad_norm (before clipping) to 1
 import argparse
 import json
 import pathlib
+import shutil
 import sys
 import tempfile
 
@@ -160,6 +162,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fathom", required=True, help="the fathom program")
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--keep-run", type=pathlib.Path, help="copy the last run's directory here")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     arguments = parser.parse_args()
     fathom, dtype = Fathom(arguments.fathom), getattr(torch, arguments.dtype)
@@ -168,6 +171,8 @@ def main():
         write_corpus(work / "corpus.txt", seed=1)
         fathom.tokenizer(work / "corpus.txt", VOCABULARY, work / "tokenizer")
         passed = [run_setup(fathom, setup, arguments.steps, dtype, work) for setup in SETUPS]
+        if arguments.keep_run:
+            shutil.copytree(work / SETUPS[-1][0] / "run", arguments.keep_run)
     sys.exit(0 if all(passed) else 1)
 
 
