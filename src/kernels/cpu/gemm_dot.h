@@ -5,8 +5,6 @@
 // do not depend on the others. For files compiled once per instruction set.
 
 #include <algorithm>
-#include <array>
-#include <utility>
 
 #include "kernels/cpu/gemm_unit.h"
 
@@ -23,6 +21,44 @@ constexpr int64_t dot_cols(int64_t rows) {
 }
 // About a DRAM latency ahead at the rate of one core.
 constexpr int64_t kPrefetchBytes = 1024;
+
+template <size_t kBytes>
+struct FloatsOf {
+  typedef float Type __attribute__((vector_size(kBytes)));  // NOLINT: an alias loses the attribute
+};
+using Vec4 = FloatsOf<16>::Type;
+
+/// Adds the halves of a vector until four lanes are left, as reduce_add does.
+template <class V>
+Vec4 fold(V v) {
+  if constexpr (sizeof(V) == sizeof(Vec4)) {
+    return __builtin_bit_cast(Vec4, v);
+  } else {
+    using Half = typename FloatsOf<sizeof(V) / 2>::Type;
+    struct Halves {
+      Half low, high;
+    };
+    const auto h = __builtin_bit_cast(Halves, v);
+    return fold<Half>(h.low + h.high);
+  }
+}
+
+/// reduce_add of four vectors side by side, in the same order of additions: the same bits.
+inline void store_dots(const VecF (&sum)[4], float* out) {
+  const Vec4 a = fold(sum[0]), b = fold(sum[1]), c = fold(sum[2]), d = fold(sum[3]);
+  const Vec4 ab =
+      __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  const Vec4 cd =
+      __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+  const Vec4 all =
+      __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+  __builtin_memcpy(out, &all, sizeof all);
+}
+
+template <size_t C>
+void store_dots(const VecF (&sum)[C], float* out) {
+  for (size_t c = 0; c < C; ++c) out[c] = reduce_add(sum[c]);
+}
 
 template <class Unit, int64_t R, int64_t C, class T>
 [[gnu::flatten]] void dot_tile(const DotBlock& x, int64_t row, int64_t col) {
@@ -48,32 +84,26 @@ template <class Unit, int64_t R, int64_t C, class T>
       return words_along_k<typename Unit::Word>(p, kStep);
     });
   if (k < x.k) step(k, [&](const T* p) { return words_along_k<typename Unit::Word>(p, x.k - k); });
-  unrolled<R * C>([&](auto i) {
-    x.out[(row + i / C) * x.out_stride + col + i % C] = reduce_add(sum[i / C][i % C]);
-  });
+  unrolled<R>([&](auto r) { store_dots(sum[r], x.out + (row + r) * x.out_stride + col); });
 }
 
-/// R rows by one block of columns, or by one column.
+/// The next rows from `row` by one block of columns: as many as a kernel takes at once. Returns how
+/// many.
 template <class Unit, int64_t R, class T>
-void dot_rows(const DotBlock& x, int64_t row, int64_t col, bool whole) {
+int64_t dot_rows(const DotBlock& x, int64_t row, int64_t col) {
+  if (R > 1 && x.rows - row < R) return dot_rows<Unit, (R + 1) / 2, T>(x, row, col);
   constexpr int64_t kCols = dot_cols(R);
-  if (!whole) return dot_tile<Unit, R, 1, T>(x, row, col);
   for (int64_t c = 0; c < kDotBlockCols; c += kCols) dot_tile<Unit, R, kCols, T>(x, row, col + c);
+  return R;
 }
 
 template <class Unit, class T>
 void dot_as(const DotBlock& x) {
-  using Rows = void (*)(const DotBlock&, int64_t, int64_t, bool);
-  static constexpr auto kRows = []<size_t... R>(std::index_sequence<R...>) {
-    return std::array<Rows, kDotRows>{dot_rows<Unit, static_cast<int64_t>(R) + 1, T>...};
-  }
-  (std::make_index_sequence<kDotRows>());
-  for (int64_t col = 0; col < x.cols;) {
-    const bool whole = col + kDotBlockCols <= x.cols;
-    for (int64_t row = 0; row < x.rows; row += kDotRows)
-      kRows[static_cast<size_t>(std::min(kDotRows, x.rows - row) - 1)](x, row, col, whole);
-    col += whole ? kDotBlockCols : 1;
-  }
+  int64_t col = 0;
+  for (; col + kDotBlockCols <= x.cols; col += kDotBlockCols)
+    for (int64_t row = 0; row < x.rows;) row += dot_rows<Unit, kDotRows, T>(x, row, col);
+  for (; col < x.cols; ++col)
+    for (int64_t row = 0; row < x.rows; ++row) dot_tile<Unit, 1, 1, T>(x, row, col);
 }
 
 template <class Unit>

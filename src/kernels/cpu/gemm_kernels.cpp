@@ -27,11 +27,11 @@ constexpr GemmKernels vector_kernels(const char* name) {
           .tile_n = kTileVectors * kLanes,
           .pack_a = pack_a<Word, kMicroRows>,
           .pack_b = pack_b<Word>,
-          .multiply = multiply<Unit>,
+          .multiply = multiply<typename Unit::Arithmetic>,
           .pack_dot = pack_dot<Word>,
           .dot = dot<Unit>,
           .to_bf16 = round_to_bf16,
-          .burst = burst<Unit>};
+          .burst = burst<typename Unit::Arithmetic>};
 }
 
 #if defined(FATHOM_GEMM_AMX)
@@ -45,7 +45,7 @@ constexpr GemmKernels amx_kernels() {
           .pack_b = pack_b<WordPair>,
           .multiply = amx_multiply,
           .pack_dot = pack_dot<WordRounded>,
-          .dot = dot<UnitF32<WordRounded>>,
+          .dot = dot<UnitRounded>,
           .to_bf16 = round_to_bf16,
           .burst = amx_burst};
 }
@@ -53,14 +53,14 @@ constexpr GemmKernels amx_kernels() {
 
 }  // namespace
 
-const GemmKernels kGemmF32 = vector_kernels<UnitF32<WordF32>>(FATHOM_ISA_STRING " F32");
+const GemmKernels kGemmF32 = vector_kernels<UnitF32>(FATHOM_ISA_STRING " F32");
 
 #if defined(FATHOM_GEMM_AMX)
 const GemmKernels kGemmBF16 = amx_kernels();
 #elif defined(__AVX512BF16__)
 const GemmKernels kGemmBF16 = vector_kernels<UnitBF16>(FATHOM_ISA_STRING " dpbf16");
 #else
-const GemmKernels kGemmBF16 = vector_kernels<UnitF32<WordRounded>>(FATHOM_ISA_STRING " rounded");
+const GemmKernels kGemmBF16 = vector_kernels<UnitRounded>(FATHOM_ISA_STRING " rounded");
 #endif
 
 }  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

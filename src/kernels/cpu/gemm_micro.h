@@ -5,9 +5,7 @@
 // columns, one broadcast word of A for each row. For files compiled once per instruction set.
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <utility>
 
 #include "kernels/cpu/gemm_prefetch.h"
 #include "kernels/cpu/gemm_table.h"
@@ -32,16 +30,32 @@ struct MicroTile {
   bool accumulate;
 };
 
-/// Adds (or writes) a vector of sums to c, of whose columns `cols` exist.
-inline void store_sum(VecF sum, float* c, int64_t cols, bool accumulate) {
-  const auto add = [&](auto part) { store(c, accumulate ? load(c, part) + sum : sum, part); };
-  if (cols >= kLanes)
-    add(Full{});
-  else
-    add(Tail{cols});
+/// Adds (or writes) rows of sums to C where fewer columns exist than the tile has.
+[[gnu::noinline]] inline void store_corner(const float* sum, int64_t sum_stride, int64_t rows,
+                                           const MicroTile& t) {
+  for (int64_t r = 0; r < rows; ++r)
+    for_vectors(t.cols, [&](int64_t i, auto part) {
+      float* to = t.c + r * t.c_stride + i;
+      const VecF v = load(sum + r * sum_stride + i, part);
+      store(to, t.accumulate ? load(to, part) + v : v, part);
+    });
 }
 
-template <class Unit, int64_t R, int64_t V>
+template <int64_t R, int64_t V>
+void store_sums(const VecF (&sum)[R][V], const MicroTile& t) {
+  if (t.cols < V * kLanes) {
+    alignas(64) float whole[R * V * kLanes];
+    unrolled<R * V>([&](auto i) { store(whole + i * kLanes, sum[i / V][i % V], Full{}); });
+    return store_corner(whole, V * kLanes, R, t);
+  }
+  unrolled<R * V>([&](auto i) {
+    float* to = t.c + i / V * t.c_stride + i % V * kLanes;
+    const VecF v = sum[i / V][i % V];
+    store(to, t.accumulate ? load(to, Full{}) + v : v, Full{});
+  });
+}
+
+template <class Math, int64_t R, int64_t V>
 [[gnu::flatten]] void micro_kernel(const MicroTile& t) {
   unrolled<R * V>(
       [&](auto i) { __builtin_prefetch(t.c + i / V * t.c_stride + i % V * kLanes, 1); });
@@ -57,40 +71,37 @@ template <class Unit, int64_t R, int64_t V>
     unrolled<R>([&](auto r) {
       unrolled<V>([&](auto v) {
         sum[r][v] =
-            Unit::multiply_add(sum[r][v], Unit::broadcast(a + r * kVectorBytes + w * 4), b_V[v]);
+            Math::multiply_add(sum[r][v], Math::broadcast(a + r * kVectorBytes + w * 4), b_V[v]);
       });
     });
   };
   int64_t left = t.words;
   for (; left >= kLanes; left -= kLanes) {
-#pragma GCC unroll 4
     for (int64_t w = 0; w < kLanes; ++w) word(w);
     a += kMicroRows * kVectorBytes;
     b += kLanes * kVectorBytes;
   }
   for (int64_t w = 0; w < left; ++w) word(w);
-  unrolled<R * V>([&](auto i) {
-    store_sum(sum[i / V][i % V], t.c + i / V * t.c_stride + i % V * kLanes, t.cols - i % V * kLanes,
-              t.accumulate);
-  });
+  store_sums(sum, t);
 }
 
-using MicroKernel = void (*)(const MicroTile&);
-
-/// The kernel for every number of rows below kMicroRows, so that a short last panel costs no more
-/// than its rows; [vectors - 1][rows - 1].
-template <class Unit, int64_t V, size_t... R>
-constexpr std::array<MicroKernel, kMicroRows> micro_kernels(std::index_sequence<R...>) {
-  return {micro_kernel<Unit, static_cast<int64_t>(R) + 1, V>...};
+/// `rows` rows of a panel: 12, or what is left of them as 6 + 3 + 2 + 1, so that a short last panel
+/// costs little more than its rows. A row's bits do not depend on how many go together.
+template <class Math, int64_t R, int64_t V>
+void micro_rows(MicroTile t, int64_t rows) {
+  for (; rows >= R; rows -= R) {
+    micro_kernel<Math, R, V>(t);
+    t.a += R * kVectorBytes;
+    t.c += R * t.c_stride;
+  }
+  if constexpr (R > 1)
+    if (rows > 0) micro_rows<Math, (R + 1) / 2, V>(t, rows);
 }
 
-template <class Unit>
+template <class Math>
 void multiply(const PackedBlock& block) {
-  static constexpr auto kRows = std::make_index_sequence<kMicroRows>();
-  static constexpr std::array<std::array<MicroKernel, kMicroRows>, kTileVectors> kKernels = {
-      micro_kernels<Unit, 1>(kRows), micro_kernels<Unit, 2>(kRows)};
   constexpr int64_t kCols = kTileVectors * kLanes;
-  const int64_t words = (block.k + Unit::Word::kElements - 1) / Unit::Word::kElements;
+  const int64_t words = (block.k + Math::kElements - 1) / Math::kElements;
   const std::byte* a = block.a;
   for (int64_t m = 0; m < block.rows; m += kMicroRows, a += block.a_panel_bytes) {
     const int64_t rows = std::min(kMicroRows, block.rows - m);
@@ -99,16 +110,17 @@ void multiply(const PackedBlock& block) {
     for (int64_t n = 0; n < block.cols; n += kCols, b += kTileVectors * block.b_panel_bytes) {
       next.prefetch();
       const int64_t cols = std::min(kCols, block.cols - n);
-      const int64_t vectors = (cols + kLanes - 1) / kLanes;
-      kKernels[static_cast<size_t>(vectors - 1)][static_cast<size_t>(rows - 1)](
-          {a, b, block.b_panel_bytes, words, block.c + m * block.c_stride + n, block.c_stride, cols,
-           block.accumulate});
+      const auto kernel =
+          cols > kLanes ? micro_rows<Math, kMicroRows, 2> : micro_rows<Math, kMicroRows, 1>;
+      kernel({a, b, block.b_panel_bytes, words, block.c + m * block.c_stride + n, block.c_stride,
+              cols, block.accumulate},
+             rows);
     }
   }
 }
 
 /// Independent multiply-adds on registers alone: the roof of the micro-kernel.
-template <class Unit>
+template <class Math>
 [[gnu::flatten]] double burst(int64_t repetitions) {
   constexpr int64_t kSums = kMicroRows * kTileVectors;
   VecF sum[kSums];
@@ -119,12 +131,12 @@ template <class Unit>
   VecF b = splat(0x1p-20f);
   for (int64_t i = 0; i < repetitions; ++i) {
     asm volatile("" : "+m"(a));  // or the loop would be a constant
-    unrolled<kSums>([&](auto s) { sum[s] = Unit::multiply_add(sum[s], Unit::broadcast(a), b); });
+    unrolled<kSums>([&](auto s) { sum[s] = Math::multiply_add(sum[s], Math::broadcast(a), b); });
   }
   unrolled<kSums - 1>([&](auto s) { sum[0] += sum[s + 1]; });
   volatile float sink = sum[0][0];
   static_cast<void>(sink);
-  return 2.0 * static_cast<double>(repetitions * kSums * kLanes * Unit::Word::kElements);
+  return 2.0 * static_cast<double>(repetitions * kSums * kLanes * Math::kElements);
 }
 
 }  // namespace

@@ -14,10 +14,8 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-/// Words are F32, of inputs converted as WordType says.
-template <class WordType>
-struct UnitF32 {
-  using Word = WordType;
+struct ArithmeticF32 {
+  static constexpr int64_t kElements = 1;  ///< of K in a word
   static VecF broadcast(const std::byte* word) {
     float x;
     __builtin_memcpy(&x, word, sizeof x);
@@ -27,9 +25,8 @@ struct UnitF32 {
 };
 
 #if defined(__AVX512BF16__)
-/// Words are pairs of BF16: two products a lane.
-struct UnitBF16 {
-  using Word = WordPair;
+struct ArithmeticBF16 {
+  static constexpr int64_t kElements = 2;
   static VecF broadcast(const std::byte* word) {
     int pair;
     __builtin_memcpy(&pair, word, sizeof pair);
@@ -38,6 +35,22 @@ struct UnitBF16 {
   static VecF multiply_add(VecF sum, VecF a, VecF b) {
     return _mm512_dpbf16_ps(sum, bit_cast_vec<__m512bh>(a), bit_cast_vec<__m512bh>(b));
   }
+};
+#endif
+
+/// What inputs are converted to, and how the words are multiplied.
+struct UnitF32 : ArithmeticF32 {
+  using Arithmetic = ArithmeticF32;
+  using Word = WordF32;
+};
+struct UnitRounded : ArithmeticF32 {
+  using Arithmetic = ArithmeticF32;
+  using Word = WordRounded;
+};
+#if defined(__AVX512BF16__)
+struct UnitBF16 : ArithmeticBF16 {
+  using Arithmetic = ArithmeticBF16;
+  using Word = WordPair;
 };
 #endif
 
