@@ -1,18 +1,29 @@
 #!/usr/bin/env bash
-# Builds the libFuzzer targets and runs each for a number of seconds: tools/fuzz.sh [SECONDS]
+# Builds the libFuzzer targets and runs all for a number of seconds: tools/fuzz.sh [SECONDS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/setup.sh build fuzz
 tools/build.sh fuzz
-found=0
-for fuzzer in $(find build/fuzz/tests -name '*_fuzz' -type f -executable | sort); do
-  found=1
+mapfile -t fuzzers < <(find build/fuzz/tests -name '*_fuzz' -type f -executable | sort)
+[ ${#fuzzers[@]} -gt 0 ] || { echo "no fuzz targets were built" >&2; exit 1; }
+
+# All at once, each with a log of its own; a crash leaves its input beside the log.
+pids=()
+for fuzzer in "${fuzzers[@]}"; do
   name=$(basename "$fuzzer")
-  echo "-- $name"
   mkdir -p "build/fuzz/corpus/$name"
-  "$fuzzer" -max_total_time="${1:-60}" -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 \
-    -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" 2>&1 |
-    grep -E 'stat::number_of_executed_units|ERROR|SUMMARY|crash' || true
-  [ "${PIPESTATUS[0]}" -eq 0 ] || exit 1
+  "$fuzzer" -max_total_time="${1:-60}" -rss_limit_mb=4096 -print_final_stats=1 \
+    -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" >"build/fuzz/$name.log" 2>&1 &
+  pids+=($!)
 done
-[ "$found" = 1 ] || { echo "no fuzz targets were built" >&2; exit 1; }
+status=0
+for i in "${!fuzzers[@]}"; do
+  name=$(basename "${fuzzers[$i]}")
+  if wait "${pids[$i]}"; then
+    echo "$name: $(grep -o 'number_of_executed_units: *[0-9]*' "build/fuzz/$name.log" | grep -o '[0-9]*$') inputs, no finding"
+  else
+    status=1
+    tail -30 "build/fuzz/$name.log"
+  fi
+done
+exit $status
