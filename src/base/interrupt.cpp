@@ -49,8 +49,4 @@ int InterruptGuard::signal_number() const {
   return g_signal;
 }
 
-void InterruptGuard::clear() {
-  g_signal = 0;
-}
-
 }  // namespace fathom

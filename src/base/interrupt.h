@@ -18,8 +18,6 @@ class InterruptGuard {
   bool requested() const { return signal_number() != 0; }
   /// SIGINT, SIGTERM, or 0.
   int signal_number() const;
-  /// Ready for the next request.
-  void clear();
 
  private:
   struct sigaction previous_int_ {

@@ -65,7 +65,7 @@ std::string batch_line(int64_t step, const Batch& batch) {
   return line + "]}\n";
 }
 
-// One run from its first step of this session to its last.
+// One run, from the step it starts or resumes at to its last.
 class Run {
  public:
   Run(Context& ctx, const TrainConfig& config, const fs::path& directory, bool resume)

@@ -9,7 +9,7 @@
 namespace fathom::train {
 
 struct RunResult {
-  StepMetrics last;  ///< of the last step; averages over this session for the rates
+  StepMetrics last;  ///< of the last step; the rates are averages since the start or resume
   std::optional<double> valid_loss;
   double seconds = 0;           ///< training time over all sessions of the run
   bool finished = false;        ///< false: stopped by a signal, to be resumed
