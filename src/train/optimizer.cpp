@@ -51,6 +51,15 @@ void Optimizer::step(Context& ctx, float lr, double gradient_norm, float clip) {
   }
 }
 
+ModelWeights Optimizer::averaged(const ModelConfig& config, const ModelWeights& weights) const {
+  ModelWeights result = weights;
+  size_t slot = 0;  // slots_ were made in the order of this traversal
+  for_each_parameter(config, result, [&](const ParameterInfo& info, Parameter& p) {
+    if (info.kind != ParameterKind::kCorrectionBias) p.weight = slots_[slot++].ema;
+  });
+  return result;
+}
+
 void Optimizer::for_each_state(
     const std::function<void(const std::string&, const TensorView&)>& visit) const {
   for (const Slot& s : slots_) visit("exp_avg." + s.info.name, s.exp_avg);

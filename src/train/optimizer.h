@@ -29,6 +29,10 @@ class Optimizer {
   /// One step with gradients scaled so that their norm is at most clip (0: never clipped).
   void step(Context& ctx, float lr, double gradient_norm, float clip);
 
+  /// weights with every matrix and norm replaced by its moving average; needs ema_decay > 0 and a
+  /// step taken. Views into the optimizer.
+  ModelWeights averaged(const ModelConfig& config, const ModelWeights& weights) const;
+
   int64_t steps_taken() const { return steps_; }
   void set_steps_taken(int64_t steps) { steps_ = steps; }
 

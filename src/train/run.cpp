@@ -96,6 +96,7 @@ class Run {
     return directory_ / "checkpoints" / fmt::format("step-{}", step);
   }
   void save(const fs::path& directory);
+  void save_final();
   void save_step();
   void after_step(StepMetrics& metrics, Trainer& trainer);
   [[noreturn]] void stop_on_spike(const std::string& reason) const;
@@ -176,6 +177,16 @@ void Run::save(const fs::path& directory) {
   state_.config_toml = config_.to_toml();
   save_checkpoint(ctx_, directory, model_config_, storage_.weights, optimizer_, state_,
                   tokenizer_path_, config_.train.precision);
+}
+
+void Run::save_final() {
+  save(directory_ / "final");
+  if (config_.optimizer.ema_decay == 0 || optimizer_.steps_taken() == 0) return;
+  ModelWeights averaged = optimizer_.averaged(model_config_, storage_.weights);
+  AtomicDirectory out(directory_ / "final-ema");
+  copy_tokenizer(tokenizer_path_, out.path());
+  save_model(ctx_, out.path(), model_config_, averaged, storage_dtype(config_.train.precision));
+  out.commit();
 }
 
 void Run::save_step() {
@@ -277,7 +288,7 @@ RunResult Run::train() {
   if (!finished)
     save_step();
   else if (state_.step > first || !fs::exists(directory_ / "final"))
-    save(directory_ / "final");
+    save_final();
   return result(last, tokens, seconds, finished);
 }
 

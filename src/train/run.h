@@ -18,7 +18,8 @@ struct RunResult {
 
 /// `fathom train`: trains as config says and keeps everything under `directory`:
 ///   config.toml (effective), metrics.jsonl, tensorboard/, batches.jsonl (on request), cache/,
-///   checkpoints/step-N/, final/
+///   checkpoints/step-N/, final/, and final-ema/ (the averaged weights) with optimizer.ema_decay >
+///   0
 /// resume continues from the newest checkpoint whose checksums hold, with the same bits as a run
 /// that was never stopped; without it a directory that already holds a run is an error. SIGINT and
 /// SIGTERM end the current step, write a checkpoint and return. NaN or a loss spike throws Error;

@@ -98,13 +98,16 @@ int64_t step_of(const fs::path& path) {
 
 }  // namespace
 
+DType storage_dtype(Precision precision) {
+  return precision == Precision::kFp32 ? DType::kF32 : DType::kBF16;
+}
+
 void save_checkpoint(Context& ctx, const fs::path& directory, const ModelConfig& model,
                      ModelWeights& weights, const Optimizer& optimizer, const RunState& state,
                      const fs::path& tokenizer, Precision precision) {
   AtomicDirectory out(directory);
   copy_tokenizer(tokenizer, out.path());
-  save_model(ctx, out.path(), model, weights,
-             precision == Precision::kFp32 ? DType::kF32 : DType::kBF16);
+  save_model(ctx, out.path(), model, weights, storage_dtype(precision));
   const fs::path training = out.path() / kStateDirectory;
   make_directories(training);
   write_safetensors(training / kMaster, parameter_list(model, weights));

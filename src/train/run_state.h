@@ -24,6 +24,9 @@ struct RunState {
   std::string config_toml;  ///< the effective configuration
 };
 
+/// What a run's weights are stored as: F32 when it computes in FP32, else BF16.
+DType storage_dtype(Precision precision);
+
 /// Writes a checkpoint directory that is at once a Hugging Face model (weights in the storage
 /// format of the precision) and, under training_state/, all that resuming needs: FP32 master
 /// weights, optimizer moments and RunState. Appears whole or not at all.

@@ -4,10 +4,13 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <thread>
 
+#include "checkpoint/model_io.h"
+#include "checkpoint/safetensors.h"
 #include "run_fixture.h"
 
 namespace fathom::train {
@@ -213,6 +216,23 @@ TEST_F(Run, KeepsTheNewestCheckpoints) {
   const auto kept = list_checkpoints(directory_ / "run/checkpoints");
   EXPECT_EQ(kept, (std::vector<fs::path>{directory_ / "run/checkpoints/step-6",
                                          directory_ / "run/checkpoints/step-4"}));
+}
+
+TEST_F(Run, KeepsTheAveragedWeightsAsAModel) {
+  run(config(), "run");
+  const std::string name = "model.layers.1.self_attn.o_proj.weight";
+  const StoredModel averaged = StoredModel::open(directory_ / "run/final-ema");
+  const StoredModel last = StoredModel::open(directory_ / "run/final");
+  const SafetensorsFile state =
+      SafetensorsFile::open(directory_ / "run/final/training_state/optimizer.safetensors");
+  const ConstTensorView expected = state.view("ema." + name);
+  const TensorView actual = averaged.weights.layers[1].self_attn.o_proj.weight;
+  EXPECT_EQ(std::memcmp(actual.data, expected.data, expected.bytes()), 0);
+  const TensorView other = last.weights.layers[1].self_attn.o_proj.weight;
+  EXPECT_NE(std::memcmp(actual.data, other.data, expected.bytes()), 0);
+
+  run(config({"optimizer.ema_decay=0"}), "without");
+  EXPECT_FALSE(fs::exists(directory_ / "without/final-ema"));
 }
 
 TEST_F(Run, LeftoversOfKilledProcessesAreRemoved) {
