@@ -25,9 +25,9 @@ class AbsorbedAttention {
 
   const MlaWeights& w_;
   kernels::MlaShape shape_;
-  Tensor w_uk_XN_;                       ///< [H·C, nope]
-  std::vector<ConstTensorView> w_uk_H_;  ///< (W_h^UK)ᵀ [C, nope]
-  std::vector<ConstTensorView> w_uv_H_;  ///< W_h^UV [v, C]
+  Tensor w_uk_XN_;                          ///< [H·C, nope]
+  std::vector<kernels::GemmInput> w_uk_H_;  ///< (W_h^UK)ᵀ [C, nope]
+  std::vector<kernels::GemmInput> w_uv_H_;  ///< W_h^UV [v, C]
 };
 
 }  // namespace fathom

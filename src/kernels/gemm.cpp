@@ -9,13 +9,17 @@ namespace {
 using cpu::GemmOperand;
 using cpu::GemmProblem;
 
-void check_operand(const char* kernel, const char* argument, const ConstTensorView& x) {
+void check_matrix(const char* kernel, const char* argument, const ConstTensorView& x) {
   check_dtype(kernel, argument, x, {DType::kF32, DType::kBF16});
   FATHOM_ASSERT(x.rank == 2 && (x.stride[1] == 1 || x.shape[1] <= 1));
 }
 
+void check_operand(const char* kernel, const char* argument, const GemmInput& x) {
+  check_matrix(kernel, argument, x.values);
+}
+
 void check_output(const char* kernel, const TensorView& c, GemmOptions options) {
-  check_operand(kernel, "c", c);
+  check_matrix(kernel, "c", c);
   if (options.accumulate) check_dtype(kernel, "c (accumulating)", c, {DType::kF32});
 }
 
@@ -24,8 +28,8 @@ void check_offsets(GroupOffsets offsets, size_t groups, int64_t rows) {
   for (size_t g = 0; g < groups; ++g) FATHOM_ASSERT(offsets[g] <= offsets[g + 1]);
 }
 
-GemmOperand operand(const ConstTensorView& x, bool k_contiguous) {
-  return {x.data, x.dtype, x.stride[0], k_contiguous};
+GemmOperand operand(const GemmInput& x, bool k_contiguous) {
+  return {x.values.data, x.values.dtype, x.values.stride[0], k_contiguous};
 }
 
 GemmProblem problem(const GemmOperand& a, const GemmOperand& b, const TensorView& c, int64_t k) {
@@ -33,23 +37,23 @@ GemmProblem problem(const GemmOperand& a, const GemmOperand& b, const TensorView
 }
 
 // The three layouts differ in what the shapes must be and in which dimension is contiguous.
-GemmProblem nt_problem(const char* kernel, const ConstTensorView& a_MK, const ConstTensorView& b_NK,
+GemmProblem nt_problem(const char* kernel, const GemmInput& a_MK, const GemmInput& b_NK,
                        const TensorView& c_MN) {
-  check_shape(kernel, "b", b_NK, {c_MN.cols(), a_MK.cols()});
+  check_shape(kernel, "b", b_NK.values, {c_MN.cols(), a_MK.cols()});
   check_shape(kernel, "c", c_MN, {a_MK.rows(), b_NK.rows()});
   return problem(operand(a_MK, true), operand(b_NK, true), c_MN, a_MK.cols());
 }
 
-GemmProblem nn_problem(const char* kernel, const ConstTensorView& a_MK, const ConstTensorView& b_KN,
+GemmProblem nn_problem(const char* kernel, const GemmInput& a_MK, const GemmInput& b_KN,
                        const TensorView& c_MN) {
-  check_shape(kernel, "b", b_KN, {a_MK.cols(), c_MN.cols()});
+  check_shape(kernel, "b", b_KN.values, {a_MK.cols(), c_MN.cols()});
   check_shape(kernel, "c", c_MN, {a_MK.rows(), b_KN.cols()});
   return problem(operand(a_MK, true), operand(b_KN, false), c_MN, a_MK.cols());
 }
 
-GemmProblem tn_problem(const char* kernel, const ConstTensorView& a_KM, const ConstTensorView& b_KN,
+GemmProblem tn_problem(const char* kernel, const GemmInput& a_KM, const GemmInput& b_KN,
                        const TensorView& c_MN) {
-  check_shape(kernel, "b", b_KN, {a_KM.rows(), c_MN.cols()});
+  check_shape(kernel, "b", b_KN.values, {a_KM.rows(), c_MN.cols()});
   check_shape(kernel, "c", c_MN, {a_KM.cols(), b_KN.cols()});
   return problem(operand(a_KM, false), operand(b_KN, false), c_MN, a_KM.rows());
 }
@@ -58,12 +62,12 @@ void run(Context& ctx, std::span<const GemmProblem> problems, GemmOptions option
   cpu::run_gemms(ctx, cpu::gemm_kernels(ctx.isa, options.precision), problems, options.accumulate);
 }
 
-using MakeProblem = GemmProblem (*)(const char*, const ConstTensorView&, const ConstTensorView&,
+using MakeProblem = GemmProblem (*)(const char*, const GemmInput&, const GemmInput&,
                                     const TensorView&);
 
-void gemm(const char* kernel, MakeProblem make, Context& ctx, const ConstTensorView& a,
-          const ConstTensorView& b, const TensorView& c, GemmOptions options) {
-  check_same_device(kernel, ctx, {a, b, c});
+void gemm(const char* kernel, MakeProblem make, Context& ctx, const GemmInput& a,
+          const GemmInput& b, const TensorView& c, GemmOptions options) {
+  check_same_device(kernel, ctx, {a.values, b.values, c});
   check_operand(kernel, "a", a);
   check_operand(kernel, "b", b);
   check_output(kernel, c, options);
@@ -72,10 +76,10 @@ void gemm(const char* kernel, MakeProblem make, Context& ctx, const ConstTensorV
 }
 
 // Groups that own rows of A and C and a matrix B each.
-void gemm_by_rows(const char* kernel, MakeProblem make, Context& ctx, const ConstTensorView& a,
-                  std::span<const ConstTensorView> b, const TensorView& c, GroupOffsets offsets,
+void gemm_by_rows(const char* kernel, MakeProblem make, Context& ctx, const GemmInput& a,
+                  std::span<const GemmInput> b, const TensorView& c, GroupOffsets offsets,
                   GemmOptions options) {
-  check_same_device(kernel, ctx, {a, c});
+  check_same_device(kernel, ctx, {a.values, c});
   check_operand(kernel, "a", a);
   check_output(kernel, c, options);
   check_offsets(offsets, b.size(), a.rows());
@@ -85,7 +89,7 @@ void gemm_by_rows(const char* kernel, MakeProblem make, Context& ctx, const Cons
   for (size_t g = 0; g < b.size(); ++g) {
     const int64_t begin = offsets[g], rows = offsets[g + 1] - begin;
     if (rows == 0) continue;
-    check_same_device(kernel, ctx, {b[g]});
+    check_same_device(kernel, ctx, {b[g].values});
     check_operand(kernel, "b", b[g]);
     problems[count++] = make(kernel, a.row_range(begin, rows), b[g], c.row_range(begin, rows));
   }
@@ -94,35 +98,35 @@ void gemm_by_rows(const char* kernel, MakeProblem make, Context& ctx, const Cons
 
 }  // namespace
 
-void gemm_nt(Context& ctx, ConstTensorView a, ConstTensorView b, TensorView c,
+void gemm_nt(Context& ctx, const GemmInput& a, const GemmInput& b, TensorView c,
              GemmOptions options) {
   gemm("gemm_nt", nt_problem, ctx, a, b, c, options);
 }
 
-void gemm_nn(Context& ctx, ConstTensorView a, ConstTensorView b, TensorView c,
+void gemm_nn(Context& ctx, const GemmInput& a, const GemmInput& b, TensorView c,
              GemmOptions options) {
   gemm("gemm_nn", nn_problem, ctx, a, b, c, options);
 }
 
-void gemm_tn(Context& ctx, ConstTensorView a, ConstTensorView b, TensorView c,
+void gemm_tn(Context& ctx, const GemmInput& a, const GemmInput& b, TensorView c,
              GemmOptions options) {
   gemm("gemm_tn", tn_problem, ctx, a, b, c, options);
 }
 
-void grouped_gemm_nt(Context& ctx, ConstTensorView a, std::span<const ConstTensorView> b,
-                     TensorView c, GroupOffsets offsets, GemmOptions options) {
+void grouped_gemm_nt(Context& ctx, const GemmInput& a, std::span<const GemmInput> b, TensorView c,
+                     GroupOffsets offsets, GemmOptions options) {
   gemm_by_rows("grouped_gemm_nt", nt_problem, ctx, a, b, c, offsets, options);
 }
 
-void grouped_gemm_nn(Context& ctx, ConstTensorView a, std::span<const ConstTensorView> b,
-                     TensorView c, GroupOffsets offsets, GemmOptions options) {
+void grouped_gemm_nn(Context& ctx, const GemmInput& a, std::span<const GemmInput> b, TensorView c,
+                     GroupOffsets offsets, GemmOptions options) {
   gemm_by_rows("grouped_gemm_nn", nn_problem, ctx, a, b, c, offsets, options);
 }
 
-void grouped_gemm_tn(Context& ctx, ConstTensorView a, ConstTensorView b,
+void grouped_gemm_tn(Context& ctx, const GemmInput& a, const GemmInput& b,
                      std::span<const TensorView> c, GroupOffsets offsets, GemmOptions options) {
   constexpr const char* kKernel = "grouped_gemm_tn";
-  check_same_device(kKernel, ctx, {a, b});
+  check_same_device(kKernel, ctx, {a.values, b.values});
   check_operand(kKernel, "a", a);
   check_operand(kKernel, "b", b);
   check_offsets(offsets, c.size(), a.rows());

@@ -4,12 +4,14 @@
 #include <span>
 
 #include "base/context.h"
+#include "kernels/quantized.h"
 
 namespace fathom::kernels {
 
 /// What the inputs are rounded to before they are multiplied. Products are accumulated in FP32
-/// either way. kBF16 rounds FP32 inputs to BF16 as panels are packed; BF16 inputs are used as they
-/// are. kF32 multiplies in FP32 (BF16 inputs are widened).
+/// either way. kBF16 rounds FP32 inputs and scaled E4M3 values to BF16 as panels are packed (with
+/// power-of-two scales that is exact); BF16 inputs are used as they are. kF32 multiplies in FP32
+/// (BF16 inputs are widened, E4M3 values times their scales are rounded to FP32).
 enum class GemmPrecision : uint8_t { kF32, kBF16 };
 
 struct GemmOptions {
@@ -17,9 +19,9 @@ struct GemmOptions {
   bool accumulate = false;  ///< C += A·B instead of C = A·B; C is then F32
 };
 
-/// General matrix products. Inputs are F32 or BF16, each as stored (any row stride, last dimension
-/// contiguous); C is F32 or BF16. Names say how the operands lie in memory, as in BLAS: N as in the
-/// formula C[M,N] = A[M,K]·B[K,N], T transposed. FLOPs: 2·M·N·K.
+/// General matrix products. Inputs are F32, BF16, or E4M3 with scales, each as stored (any row
+/// stride, last dimension contiguous); C is F32 or BF16. Names say how the operands lie in memory,
+/// as in BLAS: N as in the formula C[M,N] = A[M,K]·B[K,N], T transposed. FLOPs: 2·M·N·K.
 ///
 /// Results do not depend on the number of threads. A row of C depends on its row of A and on B, not
 /// on the other rows, as long as M stays within [1, kSmallM]: decoding one token or verifying a few
@@ -27,13 +29,13 @@ struct GemmOptions {
 inline constexpr int64_t kSmallM = 16;
 
 /// C[M,N] = A[M,K] · B[N,K]ᵀ: y = x·Wᵀ with W as stored in a checkpoint.
-void gemm_nt(Context& ctx, ConstTensorView a_MK, ConstTensorView b_NK, TensorView c_MN,
+void gemm_nt(Context& ctx, const GemmInput& a_MK, const GemmInput& b_NK, TensorView c_MN,
              GemmOptions options = {});
 /// C[M,N] = A[M,K] · B[K,N]: the input gradient dx = dy·W.
-void gemm_nn(Context& ctx, ConstTensorView a_MK, ConstTensorView b_KN, TensorView c_MN,
+void gemm_nn(Context& ctx, const GemmInput& a_MK, const GemmInput& b_KN, TensorView c_MN,
              GemmOptions options = {});
 /// C[M,N] = A[K,M]ᵀ · B[K,N]: the weight gradient dW = dyᵀ·x.
-void gemm_tn(Context& ctx, ConstTensorView a_KM, ConstTensorView b_KN, TensorView c_MN,
+void gemm_tn(Context& ctx, const GemmInput& a_KM, const GemmInput& b_KN, TensorView c_MN,
              GemmOptions options = {});
 
 /// Grouped products for experts: group g owns rows [offsets[g], offsets[g+1]) of the activations
@@ -42,14 +44,14 @@ void gemm_tn(Context& ctx, ConstTensorView a_KM, ConstTensorView b_KN, TensorVie
 using GroupOffsets = std::span<const int64_t>;
 
 /// c[rows of g] = a[rows of g] · b[g]ᵀ;  b[g] is [N,K].
-void grouped_gemm_nt(Context& ctx, ConstTensorView a_MK, std::span<const ConstTensorView> b_GNK,
+void grouped_gemm_nt(Context& ctx, const GemmInput& a_MK, std::span<const GemmInput> b_GNK,
                      TensorView c_MN, GroupOffsets offsets, GemmOptions options = {});
 /// c[rows of g] = a[rows of g] · b[g];  b[g] is [K,N].
-void grouped_gemm_nn(Context& ctx, ConstTensorView a_MK, std::span<const ConstTensorView> b_GKN,
+void grouped_gemm_nn(Context& ctx, const GemmInput& a_MK, std::span<const GemmInput> b_GKN,
                      TensorView c_MN, GroupOffsets offsets, GemmOptions options = {});
 /// c[g] = a[rows of g]ᵀ · b[rows of g];  c[g] is [M,N]. An empty group leaves C as it is when
 /// accumulating and zero otherwise.
-void grouped_gemm_tn(Context& ctx, ConstTensorView a_KM, ConstTensorView b_KN,
+void grouped_gemm_tn(Context& ctx, const GemmInput& a_KM, const GemmInput& b_KN,
                      std::span<const TensorView> c_GMN, GroupOffsets offsets,
                      GemmOptions options = {});
 

@@ -9,9 +9,9 @@ namespace {
 using kernels::GemmOptions;
 using kernels::GemmPrecision;
 
-std::vector<ConstTensorView> weights_of(const std::vector<MlpWeights>& experts,
-                                        Parameter MlpWeights::*member) {
-  std::vector<ConstTensorView> views;
+std::vector<kernels::GemmInput> weights_of(const std::vector<MlpWeights>& experts,
+                                           Parameter MlpWeights::*member) {
+  std::vector<kernels::GemmInput> views;
   views.reserve(experts.size());
   for (const MlpWeights& e : experts) views.push_back((e.*member).weight);
   return views;

@@ -1,6 +1,7 @@
 #include "kernels/ref/gemm.h"
 
 #include "numerics/bf16.h"
+#include "numerics/e4m3.h"
 
 namespace fathom::kernels::ref {
 namespace {
@@ -11,8 +12,15 @@ double load(const ConstTensorView& x, int64_t r, int64_t c) {
   return x.dtype == DType::kBF16 ? to_float(x.as<BF16>()[i]) : x.as<float>()[i];
 }
 
-double load_input(const ConstTensorView& x, int64_t r, int64_t c, GemmPrecision precision) {
-  const double v = load(x, r, c);
+// The product of code and scale, rounded to F32.
+double load_scaled(const GemmInput& x, int64_t r, int64_t c) {
+  const E4M3 code{static_cast<const uint8_t*>(x.values.data)[r * x.values.stride[0] + c]};
+  const int64_t scale_r = (x.first_row + r) / x.tile.rows, scale_c = c / x.tile.cols;
+  return to_float(code) * x.scale.as<float>()[scale_r * x.scale.stride[0] + scale_c];
+}
+
+double load_input(const GemmInput& x, int64_t r, int64_t c, GemmPrecision precision) {
+  const double v = x.scale ? load_scaled(x, r, c) : load(x.values, r, c);
   return precision == GemmPrecision::kBF16 ? to_float(to_bf16(static_cast<float>(v))) : v;
 }
 
@@ -39,28 +47,28 @@ void product(const TensorView& c, int64_t k_count, GemmOptions options, A a_at, 
 
 }  // namespace
 
-void gemm_nt(ConstTensorView a, ConstTensorView b, TensorView c, GemmOptions options) {
+void gemm_nt(const GemmInput& a, const GemmInput& b, TensorView c, GemmOptions options) {
   product(
       c, a.cols(), options,
       [&](int64_t m, int64_t k) { return load_input(a, m, k, options.precision); },
       [&](int64_t k, int64_t n) { return load_input(b, n, k, options.precision); });
 }
 
-void gemm_nn(ConstTensorView a, ConstTensorView b, TensorView c, GemmOptions options) {
+void gemm_nn(const GemmInput& a, const GemmInput& b, TensorView c, GemmOptions options) {
   product(
       c, a.cols(), options,
       [&](int64_t m, int64_t k) { return load_input(a, m, k, options.precision); },
       [&](int64_t k, int64_t n) { return load_input(b, k, n, options.precision); });
 }
 
-void gemm_tn(ConstTensorView a, ConstTensorView b, TensorView c, GemmOptions options) {
+void gemm_tn(const GemmInput& a, const GemmInput& b, TensorView c, GemmOptions options) {
   product(
       c, a.rows(), options,
       [&](int64_t m, int64_t k) { return load_input(a, k, m, options.precision); },
       [&](int64_t k, int64_t n) { return load_input(b, k, n, options.precision); });
 }
 
-void grouped_gemm_nt(ConstTensorView a, std::span<const ConstTensorView> b, TensorView c,
+void grouped_gemm_nt(const GemmInput& a, std::span<const GemmInput> b, TensorView c,
                      GroupOffsets offsets, GemmOptions options) {
   for (size_t g = 0; g < b.size(); ++g) {
     const int64_t begin = offsets[g], count = offsets[g + 1] - begin;
@@ -68,7 +76,7 @@ void grouped_gemm_nt(ConstTensorView a, std::span<const ConstTensorView> b, Tens
   }
 }
 
-void grouped_gemm_nn(ConstTensorView a, std::span<const ConstTensorView> b, TensorView c,
+void grouped_gemm_nn(const GemmInput& a, std::span<const GemmInput> b, TensorView c,
                      GroupOffsets offsets, GemmOptions options) {
   for (size_t g = 0; g < b.size(); ++g) {
     const int64_t begin = offsets[g], count = offsets[g + 1] - begin;
@@ -76,7 +84,7 @@ void grouped_gemm_nn(ConstTensorView a, std::span<const ConstTensorView> b, Tens
   }
 }
 
-void grouped_gemm_tn(ConstTensorView a, ConstTensorView b, std::span<const TensorView> c,
+void grouped_gemm_tn(const GemmInput& a, const GemmInput& b, std::span<const TensorView> c,
                      GroupOffsets offsets, GemmOptions options) {
   for (size_t g = 0; g < c.size(); ++g) {
     const int64_t begin = offsets[g], count = offsets[g + 1] - begin;
