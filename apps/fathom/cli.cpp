@@ -1,36 +1,10 @@
-// The whole command line in one place: CLI11 is the heaviest header of the project.
 #include <fmt/format.h>
-
-#include <CLI/CLI.hpp>
-#include <functional>
 
 #include "base/cpu.h"
 #include "base/error.h"
-#include "options.h"
+#include "command_line.h"
 
 namespace fathom::app {
-namespace {
-
-using Run = std::function<int()>;
-
-// What parsing decides: the options of all subcommands, and which one runs.
-struct CommandLine {
-  CLI::App app{"Fathom: train, run and size DeepSeek-V3-architecture models", "fathom"};
-  GlobalOptions global;
-  DoctorArguments doctor;
-  TokenizerTrainArguments tokenizer_train;
-  TokenizerEncodeArguments tokenizer_encode;
-  TokenizerDecodeArguments tokenizer_decode;
-  InitArguments init;
-  TrainArguments train;
-  EvalArguments eval;
-  GenerateArguments generate;
-  ChatArguments chat;
-  DebugArguments debug;
-  InspectArguments inspect;
-  BenchArguments bench;
-  Run run;
-};
 
 CLI::App* command(CLI::App& parent, const char* name, const char* help) {
   CLI::App* sub = parent.add_subcommand(name, help);
@@ -38,18 +12,13 @@ CLI::App* command(CLI::App& parent, const char* name, const char* help) {
   return sub;
 }
 
-template <class Options>
-void on_parse(CommandLine& c, CLI::App* sub, int (*run)(const GlobalOptions&, const Options&),
-              const Options& options) {
-  sub->callback(
-      [&c, run, &options] { c.run = [&c, run, &options] { return run(c.global, options); }; });
-}
-
 CLI::Option* add_precision(CLI::App* sub, std::string& precision) {
   return sub->add_option("--precision", precision, "Arithmetic of matrix products")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
 }
+
+namespace {
 
 CLI::Option* add_model(CLI::App* sub, std::string& model) {
   return sub->add_option("--model", model, "Model directory in Hugging Face layout")->required();
@@ -77,72 +46,72 @@ void add_version(CommandLine& c) {
 
 void add_doctor(CommandLine& c) {
   CLI::App* sub = command(c.app, "doctor", "Measure this machine; predict decode speed");
-  sub->add_option("--model", c.doctor.model,
+  DoctorArguments& o = options_of(c, sub, run_doctor);
+  sub->add_option("--model", o.model,
                   "Model directory, config.json or preset to predict decode speed for");
-  on_parse(c, sub, run_doctor, c.doctor);
 }
 
 void add_tokenizer(CommandLine& c) {
   CLI::App* sub = command(c.app, "tokenizer", "Train a tokenizer, encode, decode");
   sub->require_subcommand(1);
   CLI::App* train = command(*sub, "train", "Train a byte-level BPE tokenizer on text files");
-  train->add_option("--input", c.tokenizer_train.input, "Text files")->required();
-  train->add_option("--vocab-size", c.tokenizer_train.vocab_size, "Number of tokens")
+  TokenizerTrainArguments& t = options_of(c, train, run_tokenizer_train);
+  train->add_option("--input", t.input, "Text files")->required();
+  train->add_option("--vocab-size", t.vocab_size, "Number of tokens")
       ->required()
       ->check(CLI::Range(1, 16'000'000));
-  train->add_option("--out", c.tokenizer_train.out, "Directory to write")->required();
-  on_parse(c, train, run_tokenizer_train, c.tokenizer_train);
+  train->add_option("--out", t.out, "Directory to write")->required();
 
   CLI::App* encode = command(*sub, "encode", "Text to token ids");
-  add_model(encode, c.tokenizer_encode.model);
+  TokenizerEncodeArguments& e = options_of(c, encode, run_tokenizer_encode);
+  add_model(encode, e.model);
   auto* source = encode->add_option_group("source", "What to encode");
-  source->add_option("--text", c.tokenizer_encode.text, "The text itself");
-  source->add_option("--input", c.tokenizer_encode.input, "A file");
+  source->add_option("--text", e.text, "The text itself");
+  source->add_option("--input", e.input, "A file");
   source->require_option(1);
-  encode->add_flag("--no-special", c.tokenizer_encode.no_special,
+  encode->add_flag("--no-special", e.no_special,
                    "Add no begin-of-sequence token and read special tokens as plain text");
-  on_parse(c, encode, run_tokenizer_encode, c.tokenizer_encode);
 
   CLI::App* decode = command(*sub, "decode", "Token ids to text");
-  add_model(decode, c.tokenizer_decode.model);
-  add_ids(decode, c.tokenizer_decode.ids)->required();
-  decode->add_flag("--skip-special", c.tokenizer_decode.skip_special, "Leave out special tokens");
-  on_parse(c, decode, run_tokenizer_decode, c.tokenizer_decode);
+  TokenizerDecodeArguments& d = options_of(c, decode, run_tokenizer_decode);
+  add_model(decode, d.model);
+  add_ids(decode, d.ids)->required();
+  decode->add_flag("--skip-special", d.skip_special, "Leave out special tokens");
 }
 
 void add_init(CommandLine& c) {
   CLI::App* sub = command(c.app, "init", "Write a random checkpoint of a given shape");
-  sub->add_option("--model", c.init.model, "config.json, or a preset's name")->required();
-  sub->add_option("--out", c.init.out, "Directory to write")->required();
-  sub->add_option("--tokenizer", c.init.tokenizer, "Directory whose tokenizer is copied");
-  sub->add_option("--dtype", c.init.dtype, "Storage format")
+  InitArguments& o = options_of(c, sub, run_init);
+  sub->add_option("--model", o.model, "config.json, or a preset's name")->required();
+  sub->add_option("--out", o.out, "Directory to write")->required();
+  sub->add_option("--tokenizer", o.tokenizer, "Directory whose tokenizer is copied");
+  sub->add_option("--dtype", o.dtype, "Storage format")
       ->check(CLI::IsMember({"bf16", "fp32"}))
       ->capture_default_str();
-  sub->add_option("--seed", c.init.seed, "Seed")->capture_default_str();
-  sub->add_option("--max-shard-mb", c.init.max_shard_mb, "Largest file, in MB")
+  sub->add_option("--seed", o.seed, "Seed")->capture_default_str();
+  sub->add_option("--max-shard-mb", o.max_shard_mb, "Largest file, in MB")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  on_parse(c, sub, run_init, c.init);
 }
 
 void add_train(CommandLine& c) {
   CLI::App* sub = command(c.app, "train", "Train a model");
-  sub->add_option("config", c.train.config, "Training configuration (TOML)")->required();
-  sub->add_option("--set", c.train.set, "Override a key: --set optimizer.lr=1e-3")
+  TrainArguments& o = options_of(c, sub, run_train);
+  sub->add_option("config", o.config, "Training configuration (TOML)")->required();
+  sub->add_option("--set", o.set, "Override a key: --set optimizer.lr=1e-3")
       ->take_all()
       ->expected(1);
-  sub->add_option("--out", c.train.out, "Directory of the run")->required();
-  sub->add_flag("--resume", c.train.resume, "Continue from the run's last checkpoint");
-  on_parse(c, sub, run_train, c.train);
+  sub->add_option("--out", o.out, "Directory of the run")->required();
+  sub->add_flag("--resume", o.resume, "Continue from the run's last checkpoint");
 }
 
 void add_eval(CommandLine& c) {
   CLI::App* sub = command(c.app, "eval", "Held-out loss on a text");
-  add_model(sub, c.eval.model);
-  sub->add_option("--text", c.eval.text, "Text file")->required();
-  sub->add_option("--seq-len", c.eval.seq_len, "Tokens a window")->check(CLI::PositiveNumber);
-  add_precision(sub, c.eval.precision);
-  on_parse(c, sub, run_eval, c.eval);
+  EvalArguments& o = options_of(c, sub, run_eval);
+  add_model(sub, o.model);
+  sub->add_option("--text", o.text, "Text file")->required();
+  sub->add_option("--seq-len", o.seq_len, "Tokens a window")->check(CLI::PositiveNumber);
+  add_precision(sub, o.precision);
 }
 
 void add_sampling(CLI::App* sub, SamplingArguments& s) {
@@ -170,8 +139,8 @@ void add_sampling(CLI::App* sub, SamplingArguments& s) {
 }
 
 void add_generate(CommandLine& c) {
-  GenerateArguments& o = c.generate;
   CLI::App* sub = command(c.app, "generate", "Continue a prompt");
+  GenerateArguments& o = options_of(c, sub, run_generate);
   add_model(sub, o.model);
   auto* source = sub->add_option_group("prompt", "What to continue");
   source->add_option("--prompt", o.prompt, "The text itself");
@@ -188,77 +157,46 @@ void add_generate(CommandLine& c) {
   sub->add_option("--logprobs", o.logprobs, "Report log-probabilities, and the N best tokens")
       ->check(CLI::Range(0, 1000));
   add_sampling(sub, o.sampling);
-  on_parse(c, sub, run_generate, o);
 }
 
 void add_chat(CommandLine& c) {
   CLI::App* sub = command(c.app, "chat", "Talk with a model");
-  add_model(sub, c.chat.model);
-  sub->add_option("--system", c.chat.system, "System text");
-  sub->add_option("--max-new-tokens", c.chat.max_new_tokens, "Longest reply")
+  ChatArguments& o = options_of(c, sub, run_chat);
+  add_model(sub, o.model);
+  sub->add_option("--system", o.system, "System text");
+  sub->add_option("--max-new-tokens", o.max_new_tokens, "Longest reply")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  add_sampling(sub, c.chat.sampling);
-  on_parse(c, sub, run_chat, c.chat);
+  add_sampling(sub, o.sampling);
 }
 
 void add_debug(CommandLine& c) {
   CLI::App* sub = command(c.app, "debug", "Write logits or gradients, for comparison");
   sub->require_subcommand(1);
+  const auto o = std::make_shared<DebugArguments>();
   auto add = [&](const char* name, const char* help,
                  int (*run)(const GlobalOptions&, const DebugArguments&)) {
     CLI::App* s = command(*sub, name, help);
-    add_model(s, c.debug.model);
-    add_ids(s, c.debug.ids)->required();
-    s->add_option("--out", c.debug.out, "Safetensors file to write")->required();
-    add_precision(s, c.debug.precision);
-    on_parse(c, s, run, c.debug);
+    add_model(s, o->model);
+    add_ids(s, o->ids)->required();
+    s->add_option("--out", o->out, "Safetensors file to write")->required();
+    add_precision(s, o->precision);
+    on_parse(c, s, run, o);
     return s;
   };
   add("logits", "Logits of every position, and of the MTP modules", run_debug_logits);
   CLI::App* gradients = add("gradients", "Gradient of the mean next-token loss for every parameter",
                             run_debug_gradients);
-  gradients->add_option("--mtp-lambda", c.debug.mtp_lambda, "Add the MTP loss with this weight")
+  gradients->add_option("--mtp-lambda", o->mtp_lambda, "Add the MTP loss with this weight")
       ->check(CLI::NonNegativeNumber);
-  gradients->add_option("--balance-alpha", c.debug.balance_alpha, "Add the balance loss")
+  gradients->add_option("--balance-alpha", o->balance_alpha, "Add the balance loss")
       ->check(CLI::NonNegativeNumber);
 }
 
 void add_inspect(CommandLine& c) {
   CLI::App* sub = command(c.app, "inspect", "Shape, parameters and memory of a model");
-  sub->add_option("--model", c.inspect.model, "Model directory, config.json or preset")->required();
-  on_parse(c, sub, run_inspect, c.inspect);
-}
-
-void add_bench(CommandLine& c) {
-  CLI::App* sub = command(c.app, "bench", "Measure against a roof measured in the same run");
-  sub->require_subcommand(1);
-  auto add = [&](const char* name, const char* help,
-                 int (*run)(const GlobalOptions&, const BenchArguments&)) {
-    CLI::App* s = command(*sub, name, help);
-    s->add_option("--model", c.bench.model, "Model directory, config.json or preset")
-        ->capture_default_str();
-    add_precision(s, c.bench.precision);
-    s->add_option("--seconds", c.bench.seconds, "How long to measure")
-        ->check(CLI::PositiveNumber)
-        ->capture_default_str();
-    on_parse(c, s, run, c.bench);
-    return s;
-  };
-  CLI::App* train = add("train", "Training step: tokens/s, TFLOP/s, MFU", run_bench_train);
-  train->add_option("--seq-len", c.bench.seq_len, "Tokens a sequence")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  train->add_option("--micro-batch", c.bench.micro_batch, "Sequences computed at once")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  CLI::App* decode = add("decode", "Decode tokens/s and its memory bound", run_bench_decode);
-  decode->add_option("--prompt", c.bench.prompt, "Tokens in the cache at the start")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  decode->add_option("--new-tokens", c.bench.new_tokens, "Tokens decoded a run")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  InspectArguments& o = options_of(c, sub, run_inspect);
+  sub->add_option("--model", o.model, "Model directory, config.json or preset")->required();
 }
 
 // "fathom tokenizer train": as far as the command line could be understood.
