@@ -148,8 +148,8 @@ const std::vector<int64_t> kOffsets = {3, 3, 4, 60, 60, 63, 200, 201, 219};
 constexpr int64_t kRows = 225, kGroups = 8;
 
 std::vector<kernels::GemmInput> views(const std::vector<Matrix>& m) {
-  std::vector<ConstTensorView> v;
-  for (const Matrix& x : m) v.push_back(x.view);
+  std::vector<kernels::GemmInput> v;
+  for (const Matrix& x : m) v.emplace_back(x.view);
   return v;
 }
 
