@@ -1,7 +1,6 @@
 #include "base/cpu.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/numa.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -53,7 +53,10 @@ std::vector<Isa> detect() {
       !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
     return isas;
   isas.push_back(Isa::kAvx512);
-  if (!bit(cpuid(7, 1).eax, 5)) return isas;  // AVX512_BF16
+  // E4M3 is decoded by byte permutes (VBMI). Of the processors with BF16 instructions only Cooper
+  // Lake lacks them, whose BF16 products are hardly faster than F32: it runs the avx512 kernels.
+  const bool vbmi = __builtin_cpu_supports("avx512vbmi");
+  if (!vbmi || !bit(cpuid(7, 1).eax, 5)) return isas;  // AVX512_BF16
   isas.push_back(Isa::kAvx512Bf16);
   const unsigned edx = cpuid(7, 0).edx;
   const bool amx_bf16 = bit(edx, 22) && bit(edx, 24);  // AMX-BF16, AMX-TILE
@@ -124,10 +127,7 @@ std::string cpu_model_name() {
 }
 
 int usable_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  return plan_threads(0, machine()).threads;
 }
 
 }  // namespace fathom

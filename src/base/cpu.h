@@ -27,7 +27,8 @@ void select_isa(std::string_view name);
 
 /// "AMD EPYC 9B45", or the architecture when unknown.
 std::string cpu_model_name();
-/// Processors this process may use (affinity and cgroup limits respected), at least 1.
+/// Processors this process may use, at least 1: affinity mask, control group's quota and local MPI
+/// ranks respected (plan_threads in base/numa.h).
 int usable_cpus();
 
 }  // namespace fathom

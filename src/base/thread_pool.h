@@ -9,12 +9,17 @@
 
 namespace fathom {
 
-/// A fixed team of threads: the caller is thread 0, each worker is pinned to a processor. Between
-/// jobs the workers spin for a short while, then sleep. One job at a time, not reentrant.
+/// A fixed team of threads: the caller is thread 0. Between jobs the workers poll for a while, then
+/// sleep. One job at a time, not reentrant.
+///
+/// Threads are bound to processors as plan_threads (base/numa.h) says. That includes the thread
+/// that makes the pool, until the pool ends: it must be the one that gives it jobs, and what it
+/// starts meanwhile, threads and processes, inherits its processor unless set free
+/// (bind_thread).
 class ThreadPool {
  public:
   /// threads <= 0: one for each usable processor. More threads than processors is allowed (they
-  /// are then not pinned and never spin).
+  /// are then not bound and never poll).
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
