@@ -5,4 +5,5 @@ target_sources(fathom_kernels PRIVATE
 fathom_isa_sources(ISAS scalar avx2 avx512
   SOURCES cpu/ops_activation.cpp cpu/ops_loss.cpp cpu/ops_norm.cpp cpu/ops_optimizer.cpp
           cpu/ops_rows.cpp)
+fathom_isa_sources(ISAS scalar avx2 avx512 avx512_bf16 SOURCES cpu/ops_quantize.cpp)
 target_sources(fathom_kernels_ref PRIVATE ref/gating.cpp ref/ops.cpp)

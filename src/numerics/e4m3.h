@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "numerics/small_float.h"
+
 namespace fathom {
 
 /// FP8 E4M3 as OCP and PyTorch define it (float8_e4m3fn): 1 sign, 4 exponent (bias 7) and 3
@@ -16,14 +18,24 @@ struct E4M3 {
 inline constexpr float kE4M3Max = 448;
 
 constexpr float to_float(E4M3 x) {
-  const uint32_t sign = uint32_t{x.bits & 0x80u} << 24;
-  const uint32_t exponent = (x.bits >> 3) & 15u, mantissa = x.bits & 7u;
-  if (exponent == 15 && mantissa == 7) return std::bit_cast<float>(sign | 0x7fc00000u);
-  if (exponent == 0) {
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-9f;
-    return sign ? -magnitude : magnitude;
-  }
-  return std::bit_cast<float>(sign | ((exponent + 120) << 23) | (mantissa << 20));
+  const bool negative = x.bits & 0x80u;
+  const uint32_t magnitude = x.bits & 0x7fu;
+  if (magnitude == 0x7f) return std::bit_cast<float>(negative ? 0xffc00000u : 0x7fc00000u);
+  const float value = small_float_magnitude<3, 7>(magnitude);
+  return negative ? -value : value;
+}
+
+/// Round to nearest, ties to even; what rounds above 448 becomes NaN, as do infinity and NaN (with
+/// their sign): PyTorch's and ml_dtypes' conversion.
+constexpr E4M3 to_e4m3_or_nan(float x) {
+  const uint32_t sign = (std::bit_cast<uint32_t>(x) >> 24) & 0x80u;
+  return {static_cast<uint8_t>(sign | std::min(round_to_small_float<3, 7>(x), 0x7fu))};
+}
+
+/// The same, but what lies beyond ±448 becomes ±448, infinity included: what quantization uses. NaN
+/// stays NaN.
+constexpr E4M3 to_e4m3(float x) {
+  return to_e4m3_or_nan(x > kE4M3Max ? kE4M3Max : x < -kE4M3Max ? -kE4M3Max : x);
 }
 
 }  // namespace fathom

@@ -4,7 +4,9 @@
 
 namespace fathom {
 enum class Isa;
-}
+struct BF16;
+struct E4M3;
+}  // namespace fathom
 
 /// The per-instruction-set parts of the small operations: loops over rows or ranges of one thread.
 /// Argument checks and the split over threads are the callers', in kernels/*.cpp.
@@ -79,12 +81,20 @@ struct OptimizerOps {
   void (*ema)(float decay, float one_minus_decay, const float* w, MutableRows average, int64_t n);
 };
 
+struct QuantizeOps {
+  /// Codes to value · scale, in F32 or rounded to BF16, and back: what vec_e4m3.h offers.
+  void (*decode)(const E4M3* codes, float scale, float* y, int64_t n);
+  void (*decode_bf16)(const E4M3* codes, float scale, BF16* y, int64_t n);
+  void (*encode)(const float* x, E4M3* codes, bool saturate, int64_t n);
+};
+
 struct OpsTable {
   const NormOps& norm;
   const ActivationOps& activation;
   const LossOps& loss;
   const RowOps& row;
   const OptimizerOps& optimizer;
+  const QuantizeOps& quantize;
 };
 
 const OpsTable& ops_table(Isa isa);
@@ -96,10 +106,14 @@ const OpsTable& ops_table(Isa isa);
   extern const LossOps kLossOps;             \
   extern const RowOps kRowOps;               \
   extern const OptimizerOps kOptimizerOps;   \
+  extern const QuantizeOps kQuantizeOps;     \
   }
 FATHOM_DECLARE_OPS(scalar)
 FATHOM_DECLARE_OPS(avx2)
 FATHOM_DECLARE_OPS(avx512)
 #undef FATHOM_DECLARE_OPS
+namespace avx512_bf16 {
+extern const QuantizeOps kQuantizeOps;
+}
 
 }  // namespace fathom::kernels::cpu
