@@ -9,17 +9,32 @@ namespace {
 using cpu::GemmOperand;
 using cpu::GemmProblem;
 
-void check_matrix(const char* kernel, const char* argument, const ConstTensorView& x) {
-  check_dtype(kernel, argument, x, {DType::kF32, DType::kBF16});
+void check_matrix(const char* kernel, const char* argument, const ConstTensorView& x,
+                  std::initializer_list<DType> dtypes) {
+  check_dtype(kernel, argument, x, dtypes);
   FATHOM_ASSERT(x.rank == 2 && (x.stride[1] == 1 || x.shape[1] <= 1));
 }
 
+int64_t tiles(int64_t elements, int64_t side) {
+  return (elements + side - 1) / side;
+}
+
+void check_scales(const char* kernel, const char* argument, const GemmInput& x) {
+  check_dtype(kernel, argument, x.scale, {DType::kF32});
+  FATHOM_ASSERT(x.tile == kTile1x128 || x.tile == kTile128x1 || x.tile == kBlock128x128);
+  FATHOM_ASSERT(x.first_row >= 0 && x.scale.rank == 2);
+  FATHOM_ASSERT(x.scale.rows() >= tiles(x.first_row + x.rows(), x.tile.rows));
+  FATHOM_ASSERT(x.scale.cols() >= tiles(x.cols(), x.tile.cols));
+  FATHOM_ASSERT(x.scale.stride[1] == 1 || x.scale.cols() <= 1);
+}
+
 void check_operand(const char* kernel, const char* argument, const GemmInput& x) {
-  check_matrix(kernel, argument, x.values);
+  if (x.values.dtype == DType::kE4M3) check_scales(kernel, argument, x);
+  check_matrix(kernel, argument, x.values, {DType::kF32, DType::kBF16, DType::kE4M3});
 }
 
 void check_output(const char* kernel, const TensorView& c, GemmOptions options) {
-  check_matrix(kernel, "c", c);
+  check_matrix(kernel, "c", c, {DType::kF32, DType::kBF16});
   if (options.accumulate) check_dtype(kernel, "c (accumulating)", c, {DType::kF32});
 }
 
@@ -29,7 +44,13 @@ void check_offsets(GroupOffsets offsets, size_t groups, int64_t rows) {
 }
 
 GemmOperand operand(const GemmInput& x, bool k_contiguous) {
-  return {x.values.data, x.values.dtype, x.values.stride[0], k_contiguous};
+  GemmOperand o{x.values.data, x.values.dtype, x.values.stride[0], k_contiguous};
+  if (o.dtype != DType::kE4M3) return o;
+  o.scale = x.scale.as<float>();
+  o.scale_stride = x.scale.stride[0];
+  o.tile = x.tile;
+  o.first_row = x.first_row;
+  return o;
 }
 
 GemmProblem problem(const GemmOperand& a, const GemmOperand& b, const TensorView& c, int64_t k) {

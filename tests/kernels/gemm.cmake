@@ -1,4 +1,4 @@
-fathom_test(gemm_test SOURCES gemm_test.cpp gemm_table_test.cpp
+fathom_test(gemm_test SOURCES gemm_test.cpp gemm_scaled_test.cpp gemm_table_test.cpp
             LIBS fathom_kernels_ref ISAS ${all_isas})
 
 # The AMX path over emulated tiles, with 64-byte vectors whatever the machine has.

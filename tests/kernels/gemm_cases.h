@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstring>
 #include <limits>
 #include <string>
 
@@ -9,6 +10,7 @@
 
 namespace fathom::gemm_test {
 
+using kernels::GemmInput;
 using kernels::GemmOptions;
 using kernels::GemmPrecision;
 
@@ -37,6 +39,45 @@ struct Matrix {
   TensorView view;
 };
 
+/// An E4M3 matrix with scales, both inside larger buffers of NaN. `first_row` rows lie above it
+/// under the same scales. Scales are no powers of two, so that rounding shows.
+struct ScaledMatrix {
+  ScaledMatrix(int64_t rows, int64_t cols, kernels::ScaleTile tile, int64_t first_row,
+               uint64_t seed, int64_t padding = 5)
+      : codes(DType::kE4M3, {rows + 2, cols + padding}),
+        scales(DType::kF32, {tiles(first_row + rows, tile.rows), tiles(cols, tile.cols) + 1}) {
+    std::memset(codes.view().data, 0x7f, codes.view().bytes());
+    for (int64_t i = 0; i < scales.view().elements(); ++i)
+      set_element(scales, i, std::numeric_limits<float>::quiet_NaN());
+    const TensorView inside = codes.view().row_range(1, rows).col_range(padding / 2, cols);
+    const TensorView scale = scales.view().col_range(0, tiles(cols, tile.cols));
+    input = kernels::ConstQuantizedView(inside, scale, tile, first_row);
+    const Philox rng(seed);
+    const auto stride = static_cast<uint64_t>(codes.view().cols());
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < cols; ++c)
+        *code(r, c) =
+            random_code(rng, static_cast<uint64_t>(r) * stride + static_cast<uint64_t>(c));
+    for (int64_t r = 0; r < scale.rows(); ++r)
+      for (int64_t c = 0; c < scale.cols(); ++c)
+        set_element(scales, r * scale.stride[0] + c,
+                    std::exp2(rng.uniform(static_cast<uint64_t>(~(r * 1000 + c))) * 4 - 6));
+  }
+  static int64_t tiles(int64_t n, int64_t side) { return (n + side - 1) / side; }
+  /// Any but the two NaN.
+  static uint8_t random_code(const Philox& rng, uint64_t i) {
+    const uint32_t code = static_cast<uint32_t>(rng.uniform(i) * 256) & 255;
+    return static_cast<uint8_t>((code & 0x7f) == 0x7f ? code - 1 : code);
+  }
+  uint8_t* code(int64_t r, int64_t c) const {
+    return static_cast<uint8_t*>(codes.view().data) + (r + 1) * codes.view().stride[0] +
+           (codes.view().cols() - input.cols()) / 2 + c;
+  }
+
+  Tensor codes, scales;
+  kernels::GemmInput input;
+};
+
 /// True if everything around the view is still NaN.
 inline bool padding_untouched(const Matrix& m) {
   const int64_t stride = m.buffer.view().cols(), first = m.index(0, 0) - stride;
@@ -55,25 +96,27 @@ inline Matrix operand_b(Layout l, DType t, int64_t n, int64_t k, uint64_t seed) 
   return l == Layout::kNT ? Matrix(t, n, k, seed) : Matrix(t, k, n, seed);
 }
 
-inline void gemm(Context& ctx, Layout l, ConstTensorView a, ConstTensorView b, TensorView c,
+inline void gemm(Context& ctx, Layout l, const GemmInput& a, const GemmInput& b, TensorView c,
                  GemmOptions options) {
   if (l == Layout::kNT) return kernels::gemm_nt(ctx, a, b, c, options);
   if (l == Layout::kNN) return kernels::gemm_nn(ctx, a, b, c, options);
   kernels::gemm_tn(ctx, a, b, c, options);
 }
 
-inline void ref_gemm(Layout l, ConstTensorView a, ConstTensorView b, TensorView c,
+inline void ref_gemm(Layout l, const GemmInput& a, const GemmInput& b, TensorView c,
                      GemmOptions options) {
   if (l == Layout::kNT) return kernels::ref::gemm_nt(a, b, c, options);
   if (l == Layout::kNN) return kernels::ref::gemm_nn(a, b, c, options);
   kernels::ref::gemm_tn(a, b, c, options);
 }
 
-inline Tensor absolute(const ConstTensorView& x) {
+/// Magnitudes in F32; those of E4M3 after scaling.
+inline Tensor absolute(const GemmInput& x) {
   Tensor y(DType::kF32, {x.rows(), x.cols()});
   for (int64_t r = 0; r < x.rows(); ++r)
     for (int64_t c = 0; c < x.cols(); ++c)
-      set_element(y, r * x.cols() + c, std::abs(element(x.row_range(r, 1), c)));
+      set_element(y, r * x.cols() + c,
+                  static_cast<float>(std::abs(kernels::ref::input_at(x, r, c))));
   return y;
 }
 
@@ -82,7 +125,7 @@ inline Tensor absolute(const ConstTensorView& x) {
 /// sum of K products and the old C in FP32, in whatever order, differs from the exact one by at
 /// most (K + 2)·u·(Σ|a||b| + |C|), u = 2^-24 (Higham, Accuracy and Stability, eq. 3.5). A BF16 C
 /// adds one rounding, 2^-8 relative.
-inline void expect_product(Layout l, ConstTensorView a, ConstTensorView b, const Matrix& c,
+inline void expect_product(Layout l, const GemmInput& a, const GemmInput& b, const Matrix& c,
                            const Matrix& c_before, GemmOptions options) {
   const int64_t rows = c.view.rows(), cols = c.view.cols();
   const int64_t k = l == Layout::kTN ? a.rows() : a.cols();

@@ -115,7 +115,8 @@ template <class Word>
 void pack_dot(const GemmOperand& a, int64_t row, int64_t k, std::byte* to) {
   with_type(a.dtype == DType::kBF16, [&](auto t) {
     const auto* p = static_cast<const decltype(t)*>(a.data) + row * a.stride;
-    pack_rows(PanelSource<Word, decltype(t)>{p, a.stride, 1, k}, 1, to);
+    PanelSource<Word, decltype(t)> from{p, a.stride, 1, k};
+    pack_rows(from, 1, to);
   });
 }
 

@@ -7,8 +7,13 @@
 namespace fathom::kernels::cpu {
 namespace {
 
+bool is_scaled(const GemmOperand& x) {
+  return x.dtype == DType::kE4M3;
+}
+
 bool has_few_rows(const GemmProblem& p) {
-  return p.m <= kSmallM && p.a.k_contiguous && p.b.k_contiguous;
+  return p.m <= kSmallM && p.a.k_contiguous && p.b.k_contiguous && !is_scaled(p.a) &&
+         !is_scaled(p.b);
 }
 
 void clear(const GemmProblem& p) {

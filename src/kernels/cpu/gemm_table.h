@@ -19,6 +19,19 @@ struct GemmOperand {
   DType dtype = DType::kF32;
   int64_t stride = 0;
   bool k_contiguous = true;
+  // Of E4M3 alone; see scale_at.
+  const float* scale = nullptr;
+  int64_t scale_stride = 0;
+  ScaleTile tile{};
+  int64_t first_row = 0;
+
+  /// The scale of element (r, c) of the matrix as it lies in memory: row r is x when k_contiguous,
+  /// else k.
+  const float* scale_at(int64_t r, int64_t c) const {
+    return scale + tile_of(first_row + r, tile.rows) * scale_stride + tile_of(c, tile.cols);
+  }
+  /// Sides of tiles are 1 or 128 (check_operand in gemm.cpp).
+  static int64_t tile_of(int64_t i, int64_t side) { return side == 1 ? i : i / 128; }
 };
 
 struct GemmRange {

@@ -12,15 +12,14 @@ double load(const ConstTensorView& x, int64_t r, int64_t c) {
   return x.dtype == DType::kBF16 ? to_float(x.as<BF16>()[i]) : x.as<float>()[i];
 }
 
-// The product of code and scale, rounded to F32.
-double load_scaled(const GemmInput& x, int64_t r, int64_t c) {
+float load_scaled(const GemmInput& x, int64_t r, int64_t c) {
   const E4M3 code{static_cast<const uint8_t*>(x.values.data)[r * x.values.stride[0] + c]};
   const int64_t scale_r = (x.first_row + r) / x.tile.rows, scale_c = c / x.tile.cols;
   return to_float(code) * x.scale.as<float>()[scale_r * x.scale.stride[0] + scale_c];
 }
 
 double load_input(const GemmInput& x, int64_t r, int64_t c, GemmPrecision precision) {
-  const double v = x.scale ? load_scaled(x, r, c) : load(x.values, r, c);
+  const double v = input_at(x, r, c);
   return precision == GemmPrecision::kBF16 ? to_float(to_bf16(static_cast<float>(v))) : v;
 }
 
@@ -46,6 +45,10 @@ void product(const TensorView& c, int64_t k_count, GemmOptions options, A a_at, 
 }
 
 }  // namespace
+
+double input_at(const GemmInput& x, int64_t r, int64_t c) {
+  return x.scale ? load_scaled(x, r, c) : load(x.values, r, c);
+}
 
 void gemm_nt(const GemmInput& a, const GemmInput& b, TensorView c, GemmOptions options) {
   product(
