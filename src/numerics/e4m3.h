@@ -26,14 +26,14 @@ constexpr float to_float(E4M3 x) {
 }
 
 /// Round to nearest, ties to even; what rounds above 448 becomes NaN, as do infinity and NaN (with
-/// their sign): PyTorch's and ml_dtypes' conversion.
+/// their sign). ml_dtypes' conversion.
 constexpr E4M3 to_e4m3_or_nan(float x) {
   const uint32_t sign = (std::bit_cast<uint32_t>(x) >> 24) & 0x80u;
   return {static_cast<uint8_t>(sign | std::min(round_to_small_float<3, 7>(x), 0x7fu))};
 }
 
-/// The same, but what lies beyond ±448 becomes ±448, infinity included: what quantization uses. NaN
-/// stays NaN.
+/// The same, but what lies beyond ±448 becomes ±448, infinity included; NaN stays NaN. What
+/// quantization uses, and PyTorch's conversion.
 constexpr E4M3 to_e4m3(float x) {
   return to_e4m3_or_nan(x > kE4M3Max ? kE4M3Max : x < -kE4M3Max ? -kE4M3Max : x);
 }
