@@ -137,6 +137,7 @@ std::string SwitchGraph::name(int s) const {
   constexpr std::array<const char*, 5> kLayers = {"leaf", "spine", "agg", "core", "router"};
   const Switch& at = switches[static_cast<size_t>(s)];
   const char* layer = kLayers[static_cast<size_t>(at.layer)];
+  if (at.plane == kStoragePlane) return fmt::format("storage.{}{}", layer, at.index);
   return at.plane < 0 ? fmt::format("{}{}", layer, at.index)
                       : fmt::format("plane{}.{}{}", at.plane, layer, at.index);
 }

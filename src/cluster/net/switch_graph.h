@@ -8,10 +8,13 @@
 
 namespace fathom::net {
 
+/// The plane of the switches that only storage traffic uses.
+constexpr int kStoragePlane = -2;
+
 struct Switch {
   enum class Layer : uint8_t { kLeaf, kSpine, kAggregation, kCore, kRouter };
   Layer layer;
-  int plane;           ///< -1 where the network is one
+  int plane;           ///< -1 where the network is one; or kStoragePlane
   int index;           ///< within its layer (and plane)
   int endpoint_ports;  ///< for NICs; 0 above the first layer
 };
@@ -29,7 +32,7 @@ struct SwitchGraph {
   std::vector<Cable> cables;
   std::vector<std::vector<int>> leaves;  ///< by plane: the switches with endpoint ports, in order
 
-  /// "leaf3", "plane2.spine0", "router17".
+  /// "leaf3", "plane2.spine0", "storage.leaf0", "router17".
   std::string name(int s) const;
 };
 

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cluster/net/network.h"
+
+namespace fathom::net {
+
+/// One direction between two vertices of the routing graph: `links` equal cables.
+struct Edge {
+  int from, to;
+  double links;
+  double bytes_per_s;  ///< of one cable
+};
+
+struct EdgeShare {
+  int edge;
+  double share;  ///< of the traffic, over all of the edge's cables
+};
+
+/// The surviving switches as packets see them, and the shortest paths between them.
+///
+/// With `merge`, switches without endpoints that have the same cables to the same neighbours are
+/// one vertex: exchanging two of them maps the network onto itself, so traffic that is spread over
+/// all shortest paths loads them equally. Without it, every cable is an edge of its own.
+class RoutingGraph {
+ public:
+  RoutingGraph(const Network& network, bool merge);
+
+  std::span<const Edge> edges() const { return edges_; }
+  /// What an edge is, for people: "plane0.leaf3 to plane0.spine1", "… (32 spines)".
+  std::string name(int edge) const;
+  int vertex_of(int switch_id) const { return vertex_of_[static_cast<size_t>(switch_id)]; }
+  int switches_in(int vertex) const {
+    return static_cast<int>(members_[static_cast<size_t>(vertex)].size());
+  }
+  /// A switch of the vertex.
+  int member(int vertex) const { return members_[static_cast<size_t>(vertex)][0]; }
+
+  /// Switch-to-switch hops between vertices, -1 when no path is left.
+  int distance(int from, int to);
+  /// Traffic spread over all shortest paths, at each switch in proportion to what the ways ahead
+  /// can carry. from != to, and a path exists.
+  std::vector<EdgeShare> spread(int from, int to);
+  /// One shortest path: choose(vertex, hop, n) picks one of the n edges ahead.
+  std::vector<EdgeShare> walk(int from, int to,
+                              const std::function<size_t(int, int, size_t)>& choose);
+
+ private:
+  /// Toward one destination: hops left and how many cables' worth can flow, by vertex.
+  struct Toward {
+    std::vector<int> distance;
+    std::vector<double> width;
+  };
+  const Toward& toward(int to);
+  void add_edges(const Network& network, bool merge);
+  std::span<const int> edges_from(int vertex) const { return out_[static_cast<size_t>(vertex)]; }
+
+  const SwitchGraph* graph_;
+  std::vector<int> vertex_of_;
+  std::vector<std::vector<int>> members_;
+  std::vector<Edge> edges_;
+  std::vector<std::vector<int>> out_;
+  std::vector<Toward> toward_;  // by destination, computed when first asked for
+};
+
+}  // namespace fathom::net
