@@ -2,18 +2,14 @@
 
 #include <cstring>
 
+#include "kernels/cpu/gemm_stream.h"
 #include "numerics/bf16.h"
 
 namespace fathom::kernels::cpu {
 namespace {
 
-bool is_scaled(const GemmOperand& x) {
-  return x.dtype == DType::kE4M3;
-}
-
 bool has_few_rows(const GemmProblem& p) {
-  return p.m <= kSmallM && p.a.k_contiguous && p.b.k_contiguous && !is_scaled(p.a) &&
-         !is_scaled(p.b);
+  return p.m <= kSmallM && p.a.k_contiguous && can_stream(p.b, p.k);
 }
 
 void clear(const GemmProblem& p) {

@@ -17,13 +17,13 @@ struct GemmProblem {
 };
 
 /// Computes independent products together on all threads of the context, with temporaries from its
-/// arena: those of at most kSmallM rows with k-contiguous operands by run_few_rows, others by
-/// run_blocked. The sum over K runs in the same order for every shape within a path and never
-/// across threads, so results depend on neither.
+/// arena: those of at most kSmallM k-contiguous rows of A by run_few_rows where it can read B,
+/// others by run_blocked. The sum over K runs in the same order for every shape within a path and
+/// never across threads, so results depend on neither.
 void run_gemms(Context& ctx, const GemmKernels& kernels, std::span<const GemmProblem> problems,
                bool accumulate);
 
-/// Dot products that stream B once, unpacked, columns spread over the threads.
+/// Streams B once, unpacked (gemm_stream.h), its columns spread over the threads by bytes.
 void run_few_rows(Context& ctx, const GemmKernels& kernels,
                   std::span<const GemmProblem* const> problems, bool accumulate);
 

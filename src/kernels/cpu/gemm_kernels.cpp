@@ -1,9 +1,10 @@
 // The table entries of one instruction set. Compiled once for each.
 #include "kernels/cpu/gemm_kernels.h"
 
-#include "kernels/cpu/gemm_dot.h"
 #include "kernels/cpu/gemm_micro.h"
 #include "kernels/cpu/gemm_pack.h"
+#include "kernels/cpu/gemm_stream.h"
+#include "kernels/cpu/gemm_unit.h"
 #if defined(__AMX_BF16__) || defined(FATHOM_AMX_EMULATED)
 #include "kernels/cpu/gemm_amx.h"
 #define FATHOM_GEMM_AMX 1
@@ -17,8 +18,12 @@ namespace {
 
 #define FATHOM_ISA_STRING FATHOM_STRING(FATHOM_ISA_NS)
 
+void round_to_bf16(const float* from, BF16* to, int64_t count) {
+  for_vectors(count, [&](int64_t i, auto part) { store(to + i, load(from + i, part), part); });
+}
+
 template <class Unit>
-constexpr GemmKernels vector_kernels(const char* name) {
+constexpr GemmKernels vector_kernels(const char* name, const StreamKernels* stream) {
   using Word = typename Unit::Word;
   return {.name = name,
           .mr = kMicroRows,
@@ -28,8 +33,7 @@ constexpr GemmKernels vector_kernels(const char* name) {
           .pack_a = pack_a<Word, kMicroRows>,
           .pack_b = pack_b<Word>,
           .multiply = multiply<typename Unit::Arithmetic>,
-          .pack_dot = pack_dot<Word>,
-          .dot = dot<Unit>,
+          .stream = stream,
           .to_bf16 = round_to_bf16,
           .burst = burst<typename Unit::Arithmetic>};
 }
@@ -44,8 +48,7 @@ constexpr GemmKernels amx_kernels() {
           .pack_a = pack_a<WordPair, kAmxRows>,
           .pack_b = pack_b<WordPair>,
           .multiply = amx_multiply,
-          .pack_dot = pack_dot<WordRounded>,
-          .dot = dot<UnitRounded>,
+          .stream = &kStreamBF16,
           .to_bf16 = round_to_bf16,
           .burst = amx_burst};
 }
@@ -53,14 +56,15 @@ constexpr GemmKernels amx_kernels() {
 
 }  // namespace
 
-const GemmKernels kGemmF32 = vector_kernels<UnitF32>(FATHOM_ISA_STRING " F32");
+const GemmKernels kGemmF32 = vector_kernels<UnitF32>(FATHOM_ISA_STRING " F32", &kStreamF32);
 
 #if defined(FATHOM_GEMM_AMX)
 const GemmKernels kGemmBF16 = amx_kernels();
 #elif defined(__AVX512BF16__)
-const GemmKernels kGemmBF16 = vector_kernels<UnitBF16>(FATHOM_ISA_STRING " dpbf16");
+const GemmKernels kGemmBF16 = vector_kernels<UnitBF16>(FATHOM_ISA_STRING " dpbf16", &kStreamBF16);
 #else
-const GemmKernels kGemmBF16 = vector_kernels<UnitRounded>(FATHOM_ISA_STRING " rounded");
+const GemmKernels kGemmBF16 =
+    vector_kernels<UnitRounded>(FATHOM_ISA_STRING " rounded", &kStreamBF16);
 #endif
 
 }  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

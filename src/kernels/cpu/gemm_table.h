@@ -8,8 +8,8 @@
 #include "kernels/gemm.h"
 
 /// The parts of the matrix products that are written for an instruction set: packing, multiplying
-/// packed blocks, and the dot products of decoding. Single-threaded; cpu/gemm_driver.h blocks and
-/// spreads them.
+/// packed blocks, and (gemm_stream.h) streaming B past a few rows. Single-threaded;
+/// cpu/gemm_driver.h blocks and spreads them.
 namespace fathom::kernels::cpu {
 
 /// One input of a product as it lies in memory: a matrix of `outer` rows (A) or columns (B) by K.
@@ -50,16 +50,7 @@ struct PackedBlock {
   bool accumulate = false;
 };
 
-/// out[m·out_stride + n] = Σ_k a[m][k] · b[n][k] for n in [0, cols), m in [0, rows), rows at most
-/// kSmallM. Rows of A as pack_dot writes them, a_row_bytes apart; B is k-contiguous and read once.
-struct DotBlock {
-  const std::byte* a = nullptr;
-  int64_t a_row_bytes = 0;
-  GemmOperand b;
-  int64_t rows = 0, cols = 0, k = 0;
-  float* out = nullptr;
-  int64_t out_stride = 0;
-};
+struct StreamKernels;  // gemm_stream.h
 
 /// Packed formats. A word is 4 bytes: one F32, or two BF16 with consecutive k. A segment is kr
 /// elements of K, as many words as a vector has lanes (L). K is padded with zeros to whole segments
@@ -78,9 +69,8 @@ struct GemmKernels {
   void (*pack_b)(const GemmOperand& b, GemmRange n, GemmRange k, std::byte* to,
                  int64_t panel_bytes);
   void (*multiply)(const PackedBlock& block);
-  /// One row of a k-contiguous A for `dot`: at most dot_row_bytes(k).
-  void (*pack_dot)(const GemmOperand& a, int64_t row, int64_t k, std::byte* to);
-  void (*dot)(const DotBlock& block);
+  /// For at most kSmallM rows of A.
+  const StreamKernels* stream;
   void (*to_bf16)(const float* from, BF16* to, int64_t count);
   /// Multiplies from registers (tiles from L1) `repetitions` times; returns the FLOPs done.
   double (*burst)(int64_t repetitions);
@@ -93,8 +83,6 @@ struct GemmKernels {
   /// and 512 in BF16 with AVX-512.
   int64_t block_k() const { return 16 * kr; }
   int64_t segments(int64_t k) const { return (k + kr - 1) / kr; }
-  /// Room for words of F32, whatever the kernel's own, in whole vectors.
-  static int64_t dot_row_bytes(int64_t k) { return (k * 4 + 63) / 64 * 64; }
   /// Bytes of one row of A (column of B) in a segment.
   int64_t segment_bytes() const { return nr * 4; }
 };

@@ -1,0 +1,263 @@
+#pragma once
+
+// C = A·Bᵀ for a few rows of A. A block of columns is read as four streams, a quarter of its
+// columns each, one column of every quarter at a time: hardware follows four long streams, and each
+// loaded row of A meets four columns. Each element of C has one vector of partial sums over k,
+// whatever the number of rows, so a row's bits do not depend on the others. For files compiled once
+// per instruction set.
+
+#include "kernels/cpu/gemm_stream_source.h"
+
+namespace fathom::kernels::cpu::FATHOM_ISA_NS {
+namespace {
+
+constexpr int64_t kStreams = 4;
+// Rows that sums and the words of B fit the registers with: read from storage, and from words in
+// L1.
+constexpr int64_t kRowsStored = kVectorBytes == 64 ? 4 : 2;
+constexpr int64_t kRowsInWords = kVectorBytes == 64 ? 6 : 2;
+// Words of a column decoded before rows beyond kRowsStored meet them: four columns take 8 KiB of
+// L1.
+constexpr int64_t kChunkWords = 512;
+// How far ahead of the loads a stream is asked for. Measured on Zen 5, where decoding E4M3 leaves
+// the out-of-order window too short to cover the latency of memory.
+template <class T>
+constexpr int64_t kAheadBytes = sizeof(T) == 1 ? 2560 : 1024;
+
+template <size_t kBytes>
+struct FloatsOf {
+  typedef float Type __attribute__((vector_size(kBytes)));  // NOLINT: an alias loses the attribute
+};
+using Vec4 = FloatsOf<16>::Type;
+
+/// Adds the halves of a vector until four lanes are left, as reduce_add does.
+template <class V>
+Vec4 fold(V v) {
+  if constexpr (sizeof(V) == sizeof(Vec4)) {
+    return __builtin_bit_cast(Vec4, v);
+  } else {
+    using Half = typename FloatsOf<sizeof(V) / 2>::Type;
+    struct Halves {
+      Half low, high;
+    };
+    const auto h = __builtin_bit_cast(Halves, v);
+    return fold<Half>(h.low + h.high);
+  }
+}
+
+/// reduce_add of four vectors side by side, in the same order of additions: the same bits.
+inline Vec4 reduce_four(const VecF (&sum)[kStreams]) {
+  const Vec4 a = fold(sum[0]), b = fold(sum[1]), c = fold(sum[2]), d = fold(sum[3]);
+  const Vec4 ab =
+      __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  const Vec4 cd =
+      __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+  return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+}
+
+/// Four columns as stored, `gap` elements apart, and where to prefetch for what comes after them:
+/// at element k of a column, ahead_low elements further, from turn on ahead_high.
+template <class Word, class T>
+struct StoredColumns {
+  using Source = AlongK<Word, T>;
+  const T* p;
+  int64_t gap;
+  const typename Source::Table* tables;
+  int64_t ahead_low, turn, ahead_high;
+
+  static constexpr int64_t kVectors = Source::kVectors;
+  static constexpr int64_t kStep = Source::kStep;
+  void load(int64_t k, int64_t count, VecF (&out)[kStreams][kVectors]) const {
+    const int64_t ahead = k < turn ? ahead_low : ahead_high;
+    const auto& table = tables[std::is_same_v<T, E4M3> ? k / kScaleSide : 0];
+    unrolled<kStreams>([&](auto c) {
+      const T* at = p + c * gap + k;
+      __builtin_prefetch(at + ahead);
+      if (count >= kStep)
+        Source::load(at, table, out[c]);
+      else
+        load_tail<Word>(at, count, table, out[c]);
+    });
+  }
+};
+
+/// Four columns decoded before.
+template <class Word>
+struct WordColumns {
+  const std::byte* words;  // kChunkWords a column
+  static constexpr int64_t kVectors = 1;
+  static constexpr int64_t kStep = kLanes * Word::kElements;
+  void load(int64_t k, int64_t, VecF (&out)[kStreams][kVectors]) const {
+    unrolled<kStreams>([&](auto c) {
+      __builtin_memcpy(&out[c][0], words + c * kChunkWords * 4 + k / Word::kElements * 4,
+                       kVectorBytes);
+    });
+  }
+};
+
+/// sum[r][c] += products of R rows of A, from words row_bytes apart, with elements [0, k) of four
+/// columns.
+template <class Unit, int64_t R, class Columns>
+inline void add_dots(const std::byte* a, int64_t row_bytes, int64_t k, const Columns& columns,
+                     VecF (&sum)[R][kStreams]) {
+  const auto step = [&](int64_t at, int64_t count) {
+    VecF b[kStreams][Columns::kVectors];
+    columns.load(at, count, b);
+    unrolled<R * Columns::kVectors>([&](auto i) {
+      constexpr int64_t r = i / Columns::kVectors, v = i % Columns::kVectors;
+      VecF a_r;
+      __builtin_memcpy(&a_r, a + r * row_bytes + v * kVectorBytes, sizeof a_r);
+      unrolled<kStreams>([&](auto c) { sum[r][c] = Unit::multiply_add(sum[r][c], a_r, b[c][v]); });
+    });
+    a += Columns::kVectors * kVectorBytes;
+  };
+  int64_t at = 0;
+  for (; at + Columns::kStep <= k; at += Columns::kStep) step(at, Columns::kStep);
+  if (at < k) step(at, k - at);
+}
+
+/// f(integral_constant R) with R = rows, at most Max.
+template <int64_t Max, class F>
+inline void with_rows(int64_t rows, F f) {
+  if constexpr (Max > 1)
+    if (rows < Max) return with_rows<Max - 1>(rows, f);
+  f(std::integral_constant<int64_t, Max>{});
+}
+
+template <class Unit, class T>
+class DotStream {
+ public:
+  explicit DotStream(const StreamBlock& x)
+      : x_(x),
+        row_bytes_(word_row_bytes(x.k, Word::kElements)),
+        tables_(reinterpret_cast<Table*>(x.tables)),
+        quarter_(x.cols / kStreams) {}
+
+  void run() {
+    make_tables();
+    for (int64_t j = 0; j < quarter_; ++j) x_.rows <= kRowsStored ? from_storage(j) : from_words(j);
+    for (int64_t j = quarter_ * kStreams; j < x_.cols; ++j) last_column(j);
+  }
+
+ private:
+  using Word = typename Unit::Word;
+  using Stored = StoredColumns<Word, T>;
+  using Table = typename Stored::Source::Table;
+  static_assert(sizeof(Table) <= kScaleTableBytes);
+
+  void make_tables() {
+    if constexpr (std::is_same_v<T, E4M3>)
+      for (int64_t k = 0; k < x_.k; k += kScaleSide)
+        tables_[k / kScaleSide] = make_table<Table>(*x_.b.scale_at(x_.col, k));
+  }
+
+  const T* column(int64_t j) const {
+    return static_cast<const T*>(x_.b.data) + (x_.col + j) * x_.b.stride;
+  }
+
+  /// Columns j of the quarters. Prefetching goes on in the next columns of each; from the last
+  /// ones, where the quarters of a next block of as many columns would be.
+  Stored columns(int64_t j) const {
+    constexpr int64_t kAhead = kAheadBytes<T> / static_cast<int64_t>(sizeof(T));
+    const int64_t skipped = kAhead / x_.k, rest = kAhead % x_.k;
+    const auto further = [&](int64_t columns) {
+      const bool beyond = j + columns >= quarter_;
+      return (columns + (beyond ? (kStreams - 1) * quarter_ : 0)) * x_.b.stride;
+    };
+    return {column(j),   quarter_ * x_.b.stride,
+            tables_,     further(skipped) + rest,
+            x_.k - rest, further(skipped + 1) + rest - x_.k};
+  }
+
+  void from_storage(int64_t j) {
+    with_rows<kRowsStored>(x_.rows, [&]<int64_t R>(std::integral_constant<int64_t, R>) {
+      VecF sum[R][kStreams];
+      unrolled<R * kStreams>([&](auto i) { sum[i / kStreams][i % kStreams] = VecF{}; });
+      add_dots<Unit>(x_.a, row_bytes_, x_.k, columns(j), sum);
+      unrolled<R>([&](auto r) { store(sum[r], r, j); });
+    });
+  }
+
+  /// More rows than registers: chunks of the columns are decoded into L1 and met by a few rows
+  /// after the other.
+  void from_words(int64_t j) {
+    alignas(64) std::byte words[kStreams * kChunkWords * 4];
+    VecF sum[kSmallM][kStreams] = {};
+    Stored from = columns(j);
+    constexpr int64_t kChunk = kChunkWords * Word::kElements;
+    const int64_t groups = (x_.rows + kRowsInWords - 1) / kRowsInWords;
+    for (int64_t k = 0; k < x_.k; k += kChunk) {
+      const int64_t count = std::min(kChunk, x_.k - k);
+      decode(from, k, count, words);
+      for (int64_t g = 0; g < groups; ++g) {
+        const int64_t row = x_.rows * g / groups, end = x_.rows * (g + 1) / groups;
+        with_rows<kRowsInWords>(end - row, [&]<int64_t R>(std::integral_constant<int64_t, R>) {
+          add_chunk<R>(row, k, count, words, sum + row);
+        });
+      }
+    }
+    for (int64_t r = 0; r < x_.rows; ++r) store(sum[r], r, j);
+  }
+
+  static void decode(const Stored& from, int64_t k, int64_t count, std::byte* words) {
+    constexpr int64_t kBytes = Stored::kVectors * kVectorBytes;
+    for (int64_t at = 0; at < count; at += Stored::kStep, words += kBytes) {
+      VecF b[kStreams][Stored::kVectors];
+      from.load(k + at, count - at, b);
+      for (int64_t c = 0; c < kStreams; ++c)
+        __builtin_memcpy(words + c * kChunkWords * 4, b[c], sizeof b[c]);
+    }
+  }
+
+  template <int64_t R>
+  void add_chunk(int64_t row, int64_t k, int64_t count, const std::byte* words,
+                 VecF (*sums)[kStreams]) const {
+    VecF sum[R][kStreams];
+    unrolled<R * kStreams>(
+        [&](auto i) { sum[i / kStreams][i % kStreams] = sums[i / kStreams][i % kStreams]; });
+    const std::byte* a = x_.a + row * row_bytes_ + k / Word::kElements * 4;
+    add_dots<Unit>(a, row_bytes_, count, WordColumns<Word>{words}, sum);
+    unrolled<R * kStreams>(
+        [&](auto i) { sums[i / kStreams][i % kStreams] = sum[i / kStreams][i % kStreams]; });
+  }
+
+  void store(const VecF (&sum)[kStreams], int64_t row, int64_t j) const {
+    const Vec4 dots = reduce_four(sum);
+    float* out = x_.sums + row * x_.sums_stride + j;
+    for (int64_t c = 0; c < kStreams; ++c) out[c * quarter_] = dots[c];
+  }
+
+  /// One column of the at most three left over, for one row after the other.
+  void last_column(int64_t j) const {
+    using Source = typename Stored::Source;
+    for (int64_t r = 0; r < x_.rows; ++r) {
+      VecF sum = {};
+      const std::byte* a = x_.a + r * row_bytes_;
+      for (int64_t k = 0; k < x_.k; k += Source::kStep) {
+        VecF b[Source::kVectors];
+        load_tail<Word>(column(j) + k, std::min(Source::kStep, x_.k - k),
+                        tables_[std::is_same_v<T, E4M3> ? k / kScaleSide : 0], b);
+        for (const VecF& b_v : b) {
+          VecF a_r;
+          __builtin_memcpy(&a_r, a, sizeof a_r);
+          sum = Unit::multiply_add(sum, a_r, b_v);
+          a += kVectorBytes;
+        }
+      }
+      x_.sums[r * x_.sums_stride + j] = reduce_add(sum);
+    }
+  }
+
+  const StreamBlock& x_;
+  const int64_t row_bytes_;
+  Table* const tables_;
+  const int64_t quarter_;
+};
+
+template <class Unit>
+void stream_nt(const StreamBlock& x) {
+  with_element(x.b.dtype, [&](auto t) { DotStream<Unit, decltype(t)>(x).run(); });
+}
+
+}  // namespace
+}  // namespace fathom::kernels::cpu::FATHOM_ISA_NS
