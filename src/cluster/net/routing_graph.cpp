@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <tuple>
 
 #include "base/error.h"
 
@@ -24,18 +26,44 @@ std::vector<Neighbours> neighbours_of(const Network& network) {
   return out;
 }
 
+/// Refines colours until equal ones have equal cables to every colour; the colours, numbered in
+/// the order of their first switch.
+std::vector<int> classes_of(const SwitchGraph& graph, const std::vector<Neighbours>& next) {
+  std::vector<int> color;
+  size_t colors = 1;
+  for (const Switch& s : graph.switches)
+    color.push_back(s.endpoint_ports == 0 ? 0 : static_cast<int>(colors++));
+  for (size_t before = 0; before != colors;) {
+    before = colors;
+    std::map<std::pair<int, Neighbours>, int> known;
+    std::vector<int> finer;
+    for (size_t s = 0; s < next.size(); ++s) {
+      Neighbours seen = next[s];
+      for (auto& [neighbour, cables] : seen) neighbour = color[static_cast<size_t>(neighbour)];
+      std::sort(seen.begin(), seen.end());
+      finer.push_back(known.try_emplace({color[s], std::move(seen)}, static_cast<int>(known.size()))
+                          .first->second);
+    }
+    color = std::move(finer);
+    colors = known.size();
+  }
+  return color;
+}
+
 }  // namespace
 
 RoutingGraph::RoutingGraph(const Network& network, bool merge) : graph_(&network.graph()) {
   const std::vector<Neighbours> next = neighbours_of(network);
-  std::map<Neighbours, int> merged;
+  if (merge) {
+    vertex_of_ = classes_of(*graph_, next);
+  } else {
+    vertex_of_.resize(next.size());
+    std::iota(vertex_of_.begin(), vertex_of_.end(), 0);
+  }
   for (size_t s = 0; s < next.size(); ++s) {
-    int vertex = static_cast<int>(members_.size());
-    if (merge && graph_->switches[s].endpoint_ports == 0)
-      vertex = merged.try_emplace(next[s], vertex).first->second;
-    if (vertex == static_cast<int>(members_.size())) members_.emplace_back();
-    members_[static_cast<size_t>(vertex)].push_back(static_cast<int>(s));
-    vertex_of_.push_back(vertex);
+    const auto v = static_cast<size_t>(vertex_of_[s]);
+    if (v >= members_.size()) members_.resize(v + 1);
+    members_[v].push_back(static_cast<int>(s));
   }
   add_edges(network, merge);
   out_.resize(members_.size());
@@ -45,16 +73,16 @@ RoutingGraph::RoutingGraph(const Network& network, bool merge) : graph_(&network
 }
 
 void RoutingGraph::add_edges(const Network& network, bool merge) {
-  std::map<std::pair<int, int>, size_t> known;
+  std::map<std::tuple<int, int, int>, size_t> known;
   const auto add = [&](int a, int b, int cables) {
     const double rate = network.cable_bytes_per_s(a);
     const int from = vertex_of(a), to = vertex_of(b);
     if (!merge) {
-      for (int i = 0; i < cables; ++i) edges_.push_back({from, to, 1, rate});
+      for (int i = 0; i < cables; ++i) edges_.push_back({from, to, 1, 1, rate});
       return;
     }
-    const auto [at, is_new] = known.try_emplace({from, to}, edges_.size());
-    if (is_new) edges_.push_back({from, to, 0, rate});
+    const auto [at, is_new] = known.try_emplace({from, to, cables}, edges_.size());
+    if (is_new) edges_.push_back({from, to, 0, static_cast<double>(cables), rate});
     edges_[at->second].links += cables;
   };
   for (const Cable& c : network.cables()) {
@@ -72,6 +100,12 @@ std::string RoutingGraph::name(int edge) const {
     return n == 1 ? first : fmt::format("{} and {} more", first, n - 1);
   };
   return fmt::format("{} to {}", end(e.from), end(e.to));
+}
+
+/// Of the width of one switch at the edge's start, what leads over this edge.
+double RoutingGraph::ways_ahead(const Edge& edge, const Toward& t) const {
+  const double switches_ahead = edge.links / edge.parallel / switches_in(edge.from);
+  return switches_ahead * std::min(edge.parallel, t.width[static_cast<size_t>(edge.to)]);
 }
 
 const RoutingGraph::Toward& RoutingGraph::toward(int to) {
@@ -95,7 +129,7 @@ const RoutingGraph::Toward& RoutingGraph::toward(int to) {
     for (const int e : edges_from(queue[i])) {
       const Edge& edge = edges_[static_cast<size_t>(e)];
       if (t.distance[static_cast<size_t>(edge.to)] == t.distance[v] - 1)
-        t.width[v] += std::min(edge.links, t.width[static_cast<size_t>(edge.to)]);
+        t.width[v] += ways_ahead(edge, t);
     }
   }
   return t;

@@ -10,10 +10,11 @@
 
 namespace fathom::net {
 
-/// One direction between two vertices of the routing graph: `links` equal cables.
+/// One direction between two vertices of the routing graph: `links` equal cables, `parallel` of
+/// them between any two switches that they join.
 struct Edge {
   int from, to;
-  double links;
+  double links, parallel;
   double bytes_per_s;  ///< of one cable
 };
 
@@ -24,9 +25,11 @@ struct EdgeShare {
 
 /// The surviving switches as packets see them, and the shortest paths between them.
 ///
-/// With `merge`, switches without endpoints that have the same cables to the same neighbours are
-/// one vertex: exchanging two of them maps the network onto itself, so traffic that is spread over
-/// all shortest paths loads them equally. Without it, every cable is an edge of its own.
+/// With `merge`, a vertex is a class of switches that spread traffic loads equally: the coarsest
+/// partition in which every switch with endpoints is alone and all members of a class have equal
+/// cables into every class. From a lone switch outwards distances, widths and arriving traffic are
+/// then equal within each class, by induction over the hops, so the merged loads are exact.
+/// Without it, every cable is an edge of its own.
 class RoutingGraph {
  public:
   RoutingGraph(const Network& network, bool merge);
@@ -51,13 +54,15 @@ class RoutingGraph {
                               const std::function<size_t(int, int, size_t)>& choose);
 
  private:
-  /// Toward one destination: hops left and how many cables' worth can flow, by vertex.
+  /// Toward one destination: hops left and how many cables' worth can flow, of a switch of each
+  /// vertex.
   struct Toward {
     std::vector<int> distance;
     std::vector<double> width;
   };
   const Toward& toward(int to);
   void add_edges(const Network& network, bool merge);
+  double ways_ahead(const Edge& edge, const Toward& t) const;
   std::span<const int> edges_from(int vertex) const { return out_[static_cast<size_t>(vertex)]; }
 
   const SwitchGraph* graph_;
