@@ -85,8 +85,9 @@ template <class Math, int64_t R, int64_t V>
   store_sums(sum, t);
 }
 
-/// `rows` rows of a panel: 12, or what is left of them as 6 + 3 + 2 + 1, so that a short last panel
-/// costs little more than its rows. A row's bits do not depend on how many go together.
+/// `rows` rows of a panel: 12, or what is left of them as 8 + 4 + 2 + 1, so that a short last panel
+/// costs little more than its rows: of powers of two 8 or 4 rows are left, with AVX2's 6 rows 4 or
+/// 2. A row's bits do not depend on how many go together.
 template <class Math, int64_t R, int64_t V>
 void micro_rows(MicroTile t, int64_t rows) {
   for (; rows >= R; rows -= R) {
@@ -95,7 +96,7 @@ void micro_rows(MicroTile t, int64_t rows) {
     t.c += R * t.c_stride;
   }
   if constexpr (R > 1)
-    if (rows > 0) micro_rows<Math, (R + 1) / 2, V>(t, rows);
+    if (rows > 0) micro_rows<Math, R == kMicroRows ? kMicroRows * 2 / 3 : R / 2, V>(t, rows);
 }
 
 template <class Math>

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
+#include <numeric>
 #include <type_traits>
 #include <utility>
 
@@ -43,39 +45,43 @@ inline void transpose(VecU (&v)[kLanes]) {
   if constexpr (2 * S < kLanes) transpose<2 * S>(v);
 }
 
-/// A panel of `height` rows, from a k-contiguous operand: [segment][height][words].
-template <class Source>
-void pack_rows(Source& from, int64_t height, std::byte* to) {
-  const int64_t step = height * kSegmentRowBytes;
-  for (int64_t x = 0; x < height; ++x) {
-    std::byte* out = to + x * kSegmentRowBytes;
-    for (int64_t k0 = 0; k0 < from.k; k0 += from.kSegment, out += step)
-      store_words(out, x < from.count ? from.row(x, k0) : VecU{});
-  }
-}
-
-/// The same from an outer-contiguous operand.
-template <class Source>
-void pack_rows_transposed(Source& from, int64_t height, std::byte* to) {
+/// A panel of kHeight rows, from a k-contiguous operand: [segment][kHeight][words].
+template <int64_t kHeight, class Source>
+void pack_rows(Source& from, std::byte* to) {
   for (int64_t k0 = 0; k0 < from.k; k0 += from.kSegment)
-    for (int64_t x0 = 0; x0 < height; x0 += kLanes) {
-      VecU square[kLanes];
-      for (int64_t w = 0; w < kLanes; ++w) square[w] = from.column(x0, k0, w);
-      transpose(square);
-      const int64_t rows = std::min(kLanes, height - x0);
-      for (int64_t x = 0; x < rows; ++x, to += kSegmentRowBytes) store_words(to, square[x]);
-    }
+    for (int64_t x = 0; x < kHeight; ++x, to += kSegmentRowBytes)
+      store_words(to, x < from.count ? from.row(x, k0) : VecU{});
 }
 
-/// A panel of kLanes columns, from an outer-contiguous operand: [segment][words][kLanes].
+/// Rows that are whole panels and whole squares.
+template <int64_t kHeight>
+constexpr int64_t kTransposedRows = std::lcm(kHeight, kLanes);
+
+/// One segment of the panels of kTransposedRows rows, from an outer-contiguous operand.
+template <int64_t kHeight, class Source>
+void pack_rows_transposed(Source& from, std::byte* to, int64_t panel_bytes) {
+  VecU square[kTransposedRows<kHeight> / kLanes][kLanes];
+  for (int64_t w = 0; w < kLanes; ++w)
+    for (int64_t j = 0; j < std::ssize(square); ++j) square[j][w] = from.column(j * kLanes, 0, w);
+  for (auto& s : square) transpose(s);
+  for (int64_t x = 0; x < from.count; x += kHeight, to += panel_bytes)
+    for (int64_t i = x; i < x + kHeight; ++i)
+      store_words(to + (i - x) * kSegmentRowBytes, square[i / kLanes][i % kLanes]);
+}
+
+/// Columns whose element of K is a cache line of BF16 or two.
+constexpr int64_t kPackedColumns = 4 * kLanes;
+
+/// One segment of the panels of kPackedColumns columns, from an outer-contiguous operand:
+/// [words][kLanes] each.
 template <class Source>
-void pack_columns(Source& from, std::byte* to) {
-  for (int64_t k0 = 0; k0 < from.k; k0 += from.kSegment)
-    for (int64_t w = 0; w < kLanes; ++w, to += kSegmentRowBytes)
-      store_words(to, from.column(0, k0, w));
+void pack_columns(Source& from, std::byte* to, int64_t panel_bytes) {
+  for (int64_t w = 0; w < kLanes; ++w, to += kSegmentRowBytes)
+    for (int64_t x = 0; x < from.count; x += kLanes)
+      store_words(to + x / kLanes * panel_bytes, from.column(x, 0, w));
 }
 
-/// The same from a k-contiguous operand.
+/// A panel of kLanes columns, from a k-contiguous operand: [segment][words][kLanes].
 template <class Source>
 void pack_columns_transposed(Source& from, std::byte* to) {
   for (int64_t k0 = 0; k0 < from.k; k0 += from.kSegment) {
@@ -86,21 +92,24 @@ void pack_columns_transposed(Source& from, std::byte* to) {
   }
 }
 
-/// pack(source, to) for every panel of `height` rows (columns). An outer-contiguous operand is read
-/// a segment at a time across all panels, so that memory is walked row by row.
-template <class Source, class PackPanel>
-void for_panels(const GemmOperand& x, GemmRange outer, GemmRange k, int64_t height, std::byte* to,
-                int64_t panel_bytes, PackPanel pack) {
-  const int64_t step = x.k_contiguous ? k.count : Source::kSegment;
-  Source from;
-  for (int64_t k0 = 0; k0 < k.count; k0 += step, to += height * kSegmentRowBytes) {
-    const GemmRange part{k.begin + k0, std::min(step, k.count - k0)};
-    std::byte* panel = to;
-    for (int64_t i = 0; i < outer.count; i += height, panel += panel_bytes) {
-      from.seek(x, {outer.begin + i, std::min(height, outer.count - i)}, part);
-      pack(from, panel);
-    }
+/// body(source, offset of its first row or column) for every `step` rows (columns).
+template <class Source, class Body>
+void for_parts(const GemmOperand& x, GemmRange outer, GemmRange k, int64_t step, Source& from,
+               Body body) {
+  for (int64_t i = 0; i < outer.count; i += step) {
+    from.seek(x, {outer.begin + i, std::min(step, outer.count - i)}, k);
+    body(i);
   }
+}
+
+/// The same for an outer-contiguous operand, a segment of K at a time across all rows (columns), so
+/// that memory is walked along its own rows.
+template <class Source, class Body>
+void for_segments(const GemmOperand& x, GemmRange outer, GemmRange k, int64_t step, Source& from,
+                  Body body) {
+  for (int64_t k0 = 0, segment = 0; k0 < k.count; k0 += Source::kSegment, ++segment)
+    for_parts(x, outer, {k.begin + k0, std::min(Source::kSegment, k.count - k0)}, step, from,
+              [&](int64_t i) { body(i, segment); });
 }
 
 /// Calls f with the type of source for a dtype.
@@ -114,11 +123,15 @@ void with_source(DType dtype, F f) {
 template <class Word, int64_t kHeight>
 void pack_a(const GemmOperand& a, GemmRange m, GemmRange k, std::byte* to, int64_t panel_bytes) {
   with_source<Word>(a.dtype, [&]<class Source>(std::type_identity<Source>) {
-    for_panels<Source>(a, m, k, kHeight, to, panel_bytes, [&](Source& from, std::byte* out) {
-      if (a.k_contiguous)
-        pack_rows(from, kHeight, out);
-      else
-        pack_rows_transposed(from, kHeight, out);
+    Source from;
+    if (a.k_contiguous)
+      return for_parts(a, m, k, kHeight, from, [&](int64_t i) {
+        pack_rows<kHeight>(from, to + i / kHeight * panel_bytes);
+      });
+    for_segments(a, m, k, kTransposedRows<kHeight>, from, [&](int64_t i, int64_t segment) {
+      std::byte* panel = to + i / kHeight * panel_bytes;
+      pack_rows_transposed<kHeight>(from, panel + segment * kHeight * kSegmentRowBytes,
+                                    panel_bytes);
     });
   });
 }
@@ -126,11 +139,14 @@ void pack_a(const GemmOperand& a, GemmRange m, GemmRange k, std::byte* to, int64
 template <class Word>
 void pack_b(const GemmOperand& b, GemmRange n, GemmRange k, std::byte* to, int64_t panel_bytes) {
   with_source<Word>(b.dtype, [&]<class Source>(std::type_identity<Source>) {
-    for_panels<Source>(b, n, k, kLanes, to, panel_bytes, [&](Source& from, std::byte* out) {
-      if (b.k_contiguous)
-        pack_columns_transposed(from, out);
-      else
-        pack_columns(from, out);
+    Source from;
+    if (b.k_contiguous)
+      return for_parts(b, n, k, kLanes, from, [&](int64_t i) {
+        pack_columns_transposed(from, to + i / kLanes * panel_bytes);
+      });
+    for_segments(b, n, k, kPackedColumns, from, [&](int64_t i, int64_t segment) {
+      std::byte* panel = to + i / kLanes * panel_bytes;
+      pack_columns(from, panel + segment * kLanes * kSegmentRowBytes, panel_bytes);
     });
   });
 }

@@ -40,18 +40,6 @@ struct WordPair {
   static constexpr int64_t kElements = 2;
 };
 
-/// BF16 bits in the upper half of each lane.
-template <class Part>
-inline VecU upper_bits(const BF16* p, Part part) {
-  return __builtin_convertvector(load_bits<VecH>(p, part), VecU) << 16;
-}
-template <class Part>
-inline VecU upper_bits(const float* p, Part part) {
-  const VecU u = bit_cast_vec<VecU>(load(p, part));
-  const VecU rounded = u + 0x7fffu + ((u >> 16) & 1);
-  return ((u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : rounded) & 0xffff0000u;
-}
-
 /// Runs body with Full or Tail{count}; nothing when count is not positive.
 template <class Body>
 inline void with_part(int64_t count, Body body) {
@@ -67,11 +55,23 @@ inline void load_pairs(const BF16* p, int64_t count, VecU* out) {
   else
     __builtin_memcpy(out, p, static_cast<size_t>(std::max<int64_t>(count, 0)) * sizeof(BF16));
 }
+/// 2·kLanes values rounded to BF16, in order.
+inline VecU round_pairs(VecF low, VecF high) {
+#if defined(__AVX512BF16__)
+  // Subnormal inputs become zero, as they do in the products that the words are for.
+  return bit_cast_vec<VecU>(_mm512_cvtne2ps_pbh(high, low));
+#else
+  const VecH half[2] = {narrow(low), narrow(high)};
+  VecU out;
+  __builtin_memcpy(&out, half, sizeof out);
+  return out;
+#endif
+}
 inline void load_pairs(const float* p, int64_t count, VecU* out) {
-  VecH half[2] = {};
-  with_part(count, [&](auto part) { half[0] = narrow(load(p, part)); });
-  with_part(count - kLanes, [&](auto part) { half[1] = narrow(load(p + kLanes, part)); });
-  __builtin_memcpy(out, half, sizeof half);
+  VecF half[2] = {};
+  with_part(count, [&](auto part) { half[0] = load(p, part); });
+  with_part(count - kLanes, [&](auto part) { half[1] = load(p + kLanes, part); });
+  *out = round_pairs(half[0], half[1]);
 }
 
 /// kLanes words along k from p, of which `count` elements exist; the rest is zero.
@@ -85,18 +85,32 @@ inline VecU words_along_k(const T* p, int64_t count) {
   return out;
 }
 
+/// Words whose halves are a lane of `even` and one of `odd`.
+template <class Part>
+inline VecU pair_words(const BF16* even, const BF16* odd, Part part) {
+  const VecU low = extend(load_bits<VecH>(even, part));
+  return odd ? low | extend(load_bits<VecH>(odd, part)) << 16 : low;
+}
+template <class Part>
+inline VecU pair_words(const float* even, const float* odd, Part part) {
+  const VecU pairs = round_pairs(load(even, part), odd ? load(odd, part) : VecF{});
+  struct Halves {
+    VecH low, high;
+  };
+  const auto half = __builtin_bit_cast(Halves, pairs);
+  return extend(half.low) | extend(half.high) << 16;
+}
+
 /// The word of k for kLanes consecutive rows (or columns), of which `count` exist, from an
 /// outer-contiguous operand; p is at element k, and k_left elements of K remain from there.
 template <class Word, class T>
 inline VecU words_across(const T* p, int64_t stride, int64_t count, int64_t k_left) {
   VecU out = {};
   with_part(k_left > 0 ? count : 0, [&](auto part) {
-    if constexpr (Word::kElements == 2) {
-      out = upper_bits(p, part) >> 16;
-      if (k_left > 1) out |= upper_bits(p + stride, part);
-    } else {
+    if constexpr (Word::kElements == 2)
+      out = pair_words(p, k_left > 1 ? p + stride : nullptr, part);
+    else
       out = bit_cast_vec<VecU>(Word::convert(p, part));
-    }
   });
   return out;
 }

@@ -59,11 +59,7 @@ class ScaledSource {
     if constexpr (Word::kElements == 1) {
       return bit_cast_vec<VecU>(Word::round(values(r, c, left)));
     } else {
-      const VecH half[2] = {narrow(values(r, c, left)),
-                            narrow(values(r, c + kLanes, left - kLanes))};
-      VecU out;
-      __builtin_memcpy(&out, half, sizeof out);
-      return out;
+      return round_pairs(values(r, c, left), values(r, c + kLanes, left - kLanes));
     }
   }
 
