@@ -11,7 +11,7 @@ void fill_1f1b(ClosedForm& c, int stages, const StageTimes& t) {
   c.bubble = (stages - 1) * (t.forward + t.backward());
   c.formula = "(PP-1)·(F+B)";
   c.numbers = fmt::format("({}-1)·({:g}+{:g})", stages, t.forward, t.backward());
-  c.condition = "always";
+  c.condition = "for any times";
   c.exact = true;
 }
 
@@ -22,7 +22,7 @@ void fill_zb1p(ClosedForm& c, int stages, int micro_batches, const StageTimes& t
   c.formula = "(PP-1)·(F+B-2W)";
   c.numbers =
       fmt::format("({}-1)·({:g}+{:g}-2·{:g})", stages, t.forward, t.backward(), t.backward_weight);
-  c.condition = "W is at most F and B-W, and micro-batches are at least PP";
+  c.condition = "when W is at most F and B-W, and micro-batches are at least PP";
   c.exact = stages == 1 ||
             (t.backward_weight <= std::min(t.forward, t.backward_input) && micro_batches >= stages);
 }
@@ -34,7 +34,8 @@ void fill_dualpipe(ClosedForm& c, int stages, const StageTimes& t) {
   c.formula = "(PP/2-1)·(F&B+B-3W)";
   c.numbers = fmt::format("({}/2-1)·({:g}+{:g}-3·{:g})", stages, t.overlapped, t.backward(),
                           t.backward_weight);
-  c.condition = "F equals B-W and is at least W, and F&B is at least F and B and at most their sum";
+  c.condition =
+      "when F equals B-W and is at least W, and F&B is at least F and B and at most their sum";
   const double longer = std::max(t.forward, t.backward());
   c.exact = half == 1 || (t.forward == t.backward_input && t.backward_weight <= t.forward &&
                           t.overlapped >= longer && t.overlapped <= t.forward + t.backward());

@@ -15,7 +15,7 @@ struct ClosedForm {
   std::string formula;    ///< "(PP/2-1)·(F&B+B-3W)", B a full backward
   std::string numbers;    ///< the same with the numbers put in
   bool exact = false;     ///< whether the formula describes these times and this size
-  std::string condition;  ///< when it does, found by simulation
+  std::string condition;  ///< "when …" it does, found by simulation
 };
 
 /// For stages of equal times. Communication is not in the formulas.

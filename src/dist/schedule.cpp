@@ -14,7 +14,7 @@ namespace {
 constexpr std::array<std::string_view, 4> kNames = {"1f1b", "zb1p", "dualpipe", "dualpipev"};
 constexpr int kMostStages = 4096;
 constexpr int kMostMicroBatches = 65536;
-constexpr int64_t kMostChunks = 16'777'216;  // what a list of a GiB holds
+constexpr int64_t kMostChunks = 1 << 21;  // lists and times of about half a GiB
 
 std::string text_of(const Chunk& chunk) {
   return fmt::format("({},{})", chunk.micro_batch, chunk.stage);
