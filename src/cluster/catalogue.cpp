@@ -204,7 +204,8 @@ void Catalogue::put(const std::string& kind, Entry entry) {
   kinds_[kind].insert_or_assign(std::move(id), std::move(entry));
 }
 
-void Catalogue::add_toml(std::string_view text, const std::string& source) {
+std::vector<std::string> Catalogue::add_toml(std::string_view text, const std::string& source) {
+  std::vector<std::string> gpus;
   for (const auto& [kind_key, entries] : parse(text, source)) {
     const Kind& kind = kind_of(kind_key.str(), source);
     const toml::table* table = entries.as_table();
@@ -212,16 +213,18 @@ void Catalogue::add_toml(std::string_view text, const std::string& source) {
     for (const auto& [id, node] : *table) {
       const std::string where = fmt::format("{}: {}.{}", source, kind.name, id.str());
       put(std::string(kind.name), entry_of(kind, std::string(id.str()), node, where));
+      if (kind.name == "gpu") gpus.emplace_back(id.str());
     }
   }
+  return gpus;
 }
 
-void Catalogue::add_file(const std::filesystem::path& path) {
-  if (path.extension() == ".json") return add_doctor(path);
-  add_toml(read_text_file(path), path.string());
+std::vector<std::string> Catalogue::add_file(const std::filesystem::path& path) {
+  if (path.extension() == ".json") return {add_doctor(path)};
+  return add_toml(read_text_file(path), path.string());
 }
 
-void Catalogue::add_doctor(const std::filesystem::path& path) {
+std::string Catalogue::add_doctor(const std::filesystem::path& path) {
   const nlohmann::json doctor = parse_json(read_text_file(path), path.string());
   const std::string id = path.stem().string(), source = "measured by fathom doctor";
   const auto figure = [&](const char* field) {
@@ -238,6 +241,7 @@ void Catalogue::add_doctor(const std::filesystem::path& path) {
   const Kind& kind = kind_of("gpu", path.string());
   for (const std::string& key : entry.keys()) check_figure(kind, key, entry.at(key), path.string());
   put("gpu", std::move(entry));
+  return id;
 }
 
 const Entry& Catalogue::find(std::string_view kind, std::string_view id) const {

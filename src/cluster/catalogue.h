@@ -49,8 +49,9 @@ class Catalogue {
   /// Adds a file's entries; those of a known name replace it whole. TOML as hardware.toml, or the
   /// document that `fathom doctor --json` prints, which becomes the gpu named as the file.
   /// Unknown kinds and figures, negative and non-finite values are Errors.
-  void add_file(const std::filesystem::path& path);
-  void add_toml(std::string_view text, const std::string& source);
+  /// Returns the names of its gpus.
+  std::vector<std::string> add_file(const std::filesystem::path& path);
+  std::vector<std::string> add_toml(std::string_view text, const std::string& source);
 
   /// Throws Error with the nearest name when there is none such.
   const Entry& find(std::string_view kind, std::string_view id) const;
@@ -67,7 +68,7 @@ class Catalogue {
     std::string kind, id, key;
   };
   void put(const std::string& kind, Entry entry);
-  void add_doctor(const std::filesystem::path& path);
+  std::string add_doctor(const std::filesystem::path& path);
 
   std::map<std::string, std::map<std::string, Entry, std::less<>>, std::less<>> kinds_;
   std::vector<Override> overrides_;

@@ -88,4 +88,24 @@ void plan_flops(const ModelShape& shape, int64_t seq_len, Worksheet& sheet) {
   inference_results(shape, context, sheet);
 }
 
+void compare_flops(const std::vector<ModelShape>& shapes, int64_t seq_len, Worksheet& sheet) {
+  const auto context = static_cast<double>(seq_len);
+  sheet.assume("sequence", fmt::format("{} tokens", seq_len), "--seq-len");
+  sheet.assume("table2_training_flops",
+               "MoE: every active matrix and causal attention; dense: 6 (12 layers hidden^2 + "
+               "vocab hidden)",
+               "the rules that ISCA Table 2 follows");
+  auto& table = sheet.table("models", {{"model", ""},
+                                       {"active_parameters", ""},
+                                       {"table2_training_flops", "FLOP"},
+                                       {"training_flops_causal", "FLOP"},
+                                       {"training_flops_non_causal", "FLOP"}});
+  for (const ModelShape& shape : shapes) {
+    table.rows.push_back({shape.name, count(shape).active, table2_training_flops(shape, context),
+                          training_flops(shape, context, true, false),
+                          training_flops(shape, context, false, false)});
+    sheet.assume("shape of " + shape.name, fmt::format("{} layers", shape.layers), shape.source);
+  }
+}
+
 }  // namespace fathom::cluster

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "cluster/model_shape.h"
 #include "cluster/worksheet.h"
@@ -35,5 +36,8 @@ double classic_training_flops(const ModelShape& shape);
 double table2_training_flops(const ModelShape& shape, double seq_len);
 
 void plan_flops(const ModelShape& shape, int64_t seq_len, Worksheet& sheet);
+
+/// One row a model: ISCA Table 2, and the exact counts beside it.
+void compare_flops(const std::vector<ModelShape>& shapes, int64_t seq_len, Worksheet& sheet);
 
 }  // namespace fathom::cluster

@@ -62,4 +62,19 @@ KvCachePlan plan_kv_cache(const ModelShape& shape, double bits_per_value, const 
   return plan;
 }
 
+void compare_kv_cache(const std::vector<ModelShape>& shapes, double bits_per_value,
+                      Worksheet& sheet) {
+  auto& table = sheet.table("models", {{"model", ""},
+                                       {"attention", ""},
+                                       {"kv_bytes_per_token", "bytes"},
+                                       {"multiple", ""}});
+  sheet.assume("cached values", fmt::format("{} bits", bits_per_value), "--kv-bits");
+  const double first = kv_bytes_per_token(shapes.front(), bits_per_value);
+  for (const ModelShape& shape : shapes) {
+    const double bytes = kv_bytes_per_token(shape, bits_per_value);
+    table.rows.push_back({shape.name, shape.attention_name(), bytes, bytes / first});
+    sheet.assume("shape of " + shape.name, cache_formula(shape, bits_per_value), shape.source);
+  }
+}
+
 }  // namespace fathom::cluster

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <vector>
 
 #include "cluster/catalogue.h"
 #include "cluster/model_shape.h"
@@ -30,5 +30,9 @@ struct KvCachePlan {
 /// sequence's cache is kept once. Throws Error when the weights alone do not fit.
 KvCachePlan plan_kv_cache(const ModelShape& shape, double bits_per_value, const Entry* gpu,
                           const FitOptions& fit, Worksheet& sheet);
+
+/// One row a model, with the ratio to the first: ISCA Table 1.
+void compare_kv_cache(const std::vector<ModelShape>& shapes, double bits_per_value,
+                      Worksheet& sheet);
 
 }  // namespace fathom::cluster
