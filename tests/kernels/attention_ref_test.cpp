@@ -47,7 +47,7 @@ TEST(AttentionReference, BackwardIsTheDerivativeOfForward) {
   Tensor dq(DType::kF64, {T, H * D}), dkv(DType::kF64, {T, H * (3 + V)});
   Tensor dk_rope(DType::kF64, {T, R});
   const auto loss = [&] {
-    ref::mla_attention_forward(shape, q, kv, k_rope, offsets, out, lse);
+    ref::mla_attention_forward(shape, q, kv, k_rope, offsets, offsets, out, lse);
     return dot(out, dout);
   };
   ref::mla_attention_backward(shape, q, kv, k_rope, offsets, dout, dq, dkv, dk_rope);
@@ -82,7 +82,8 @@ TEST(AttentionReference, AbsorbedFormEqualsAttention) {
     }
   }
   const std::vector<int64_t> offsets = {0, T};
-  ref::mla_attention_forward(shape, q, kv, cache.view().col_range(C, R), offsets, out, lse);
+  ref::mla_attention_forward(shape, q, kv, cache.view().col_range(C, R), offsets, offsets, out,
+                             lse);
   ref::mla_absorbed_decode(q_latent, q_rope, cache, position, shape.scale, out_latent);
   for (int64_t t = 0; t < T; ++t)
     for (int64_t h = 0; h < H; ++h)

@@ -103,7 +103,7 @@ TEST(AttentionForward, MatchesReference) {
                    << describe(p.q) << " precision " << static_cast<int>(format.precision));
       const int64_t T = p.offsets.back();
       Tensor out(DType::kF32, {T, p.out.view().cols()}), lse(DType::kF32, {T, p.shape.heads});
-      ref::mla_attention_forward(p.shape, p.q, p.kv, p.k_rope(), p.offsets, out, lse);
+      ref::mla_attention_forward(p.shape, p.q, p.kv, p.k_rope(), p.offsets, p.offsets, out, lse);
       p.forward();
       expect_close(p.out, out, format.tolerance(p.shape), 2 * format.storage());
       expect_close(p.lse, lse, format.tolerance(p.shape), 4 * 0x1p-24);

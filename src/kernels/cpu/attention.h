@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -24,7 +25,7 @@ struct AttentionInputs {
   Isa isa;
   MlaShape shape;
   GemmPrecision precision;
-  ConstTensorView q_TX, kv_TX, k_rope_TR;
+  ConstTensorView q_TX, kv_SX, k_rope_SR;
 
   int64_t qk_dim() const { return shape.nope_dim + shape.rope_dim; }
   /// What softmax weights are stored as between products.
@@ -45,19 +46,29 @@ struct AttentionBackward {
   float* dk_rope_THR;  ///< each head's own share of dk_rope
 };
 
-/// Work of one head in one sequence, on one thread: tokens [begin, end), of which queries [q_begin,
-/// q_end). q_begin − begin is a multiple of kQueryTile.
+/// Queries [q_begin, q_end) of one head in one sequence, whose keys begin at key_begin. Query q
+/// sits at key q + shift.
 struct AttentionItem {
-  int64_t head, begin, end, q_begin, q_end;
+  int64_t head, key_begin, q_begin, q_end, shift;
 };
 
 /// Bytes of scratch memory (64-byte aligned) for items of at most kQueryBlock queries.
 size_t attention_forward_scratch(const AttentionInputs& in);
 void attention_forward(const AttentionForward& args, const AttentionItem& item, std::byte* scratch);
 
-/// For items of whole sequences of at most `tokens`.
-size_t attention_backward_scratch(const AttentionInputs& in, int64_t tokens);
-void attention_backward(const AttentionBackward& args, const AttentionItem& item,
+/// The backward of one head in one sequence, tokens [begin, end), cut into tiles of kKeyTile keys
+/// that threads may take at the same time. Tile i adds to the dq of a block of queries after tile
+/// i − 1 has, so that sums do not depend on who computes what: tiles must be begun in their order.
+struct AttentionHead {
+  int64_t head, begin, end;
+  std::byte* memory;             ///< attention_backward_head_bytes, 64-byte aligned
+  std::atomic<int64_t>* blocks;  ///< one a tile, zero before: query blocks it has been through
+
+  int64_t tiles() const { return (end - begin + kKeyTile - 1) / kKeyTile; }
+};
+size_t attention_backward_head_bytes(const AttentionInputs& in, int64_t tokens);
+size_t attention_backward_scratch(const AttentionInputs& in);
+void attention_backward(const AttentionBackward& args, const AttentionHead& head, int64_t tile,
                         std::byte* scratch);
 
 }  // namespace fathom::kernels::cpu

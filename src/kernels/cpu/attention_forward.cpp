@@ -42,6 +42,7 @@ class ForwardItem {
         s_(in_.shape),
         item_(item),
         queries_(item.q_end - item.q_begin),
+        position_(item.q_begin + item.shift),
         rows_(attention_rows(in_.isa)),
         products_(gemm_kernels(in_.isa, in_.precision)),
         b_(in_, products_, scratch) {}
@@ -52,10 +53,12 @@ class ForwardItem {
     std::fill_n(b_.state.highest, queries_, -std::numeric_limits<float>::infinity());
     std::fill_n(b_.state.sum, queries_, 0.0f);
     std::fill_n(b_.state.acc.data, queries_ * s_.v_dim, 0.0f);
-    for (int64_t k = item_.begin; k < item_.q_end; k += kKeyTile) {
-      pack_keys(k, std::min(kKeyTile, item_.q_end - k));
-      for (int64_t q = std::max(item_.q_begin, k); q < item_.q_end; q += kQueryTile)
-        query_tile(q, std::min(kQueryTile, item_.q_end - q), k);
+    const int64_t end = position_ + queries_;
+    for (int64_t k = item_.key_begin; k < end; k += kKeyTile) {
+      pack_keys(k, std::min(kKeyTile, end - k));
+      const int64_t hidden = std::max<int64_t>(0, k - position_) / kQueryTile * kQueryTile;
+      for (int64_t at = hidden; at < queries_; at += kQueryTile)
+        query_tile(at, std::min(kQueryTile, queries_ - at), k);
     }
     finish();
   }
@@ -65,14 +68,15 @@ class ForwardItem {
     const RowOps& ops = ops_table(in_.isa).row;
     const TensorView k_KD = b_.k_KD.row_range(0, keys);
     const int64_t col = item_.head * (s_.nope_dim + s_.v_dim);
-    convert_rows(ops, block(in_.kv_TX, k, keys, col, s_.nope_dim), k_KD.col_range(0, s_.nope_dim));
-    convert_rows(ops, in_.k_rope_TR.row_range(k, keys), k_KD.col_range(s_.nope_dim, s_.rope_dim));
+    convert_rows(ops, block(in_.kv_SX, k, keys, col, s_.nope_dim), k_KD.col_range(0, s_.nope_dim));
+    convert_rows(ops, in_.k_rope_SR.row_range(k, keys), k_KD.col_range(s_.nope_dim, s_.rope_dim));
     products_.pack_b_transposed(k_KD, b_.k_DK);
-    products_.pack_b(block(in_.kv_TX, k, keys, col + s_.nope_dim, s_.v_dim), b_.v_KV);
+    products_.pack_b(block(in_.kv_SX, k, keys, col + s_.nope_dim, s_.v_dim), b_.v_KV);
   }
 
-  void query_tile(int64_t q, int64_t queries, int64_t k) {
-    const int64_t at = q - item_.q_begin, keys = std::min(kKeyTile, q + queries - k);
+  /// Queries from the item's number `at` on, against keys from k on.
+  void query_tile(int64_t at, int64_t queries, int64_t k) {
+    const int64_t position = position_ + at, keys = std::min(kKeyTile, position + queries - k);
     const MatrixView<float> scores = block(b_.scores_QK, 0, queries, 0, keys);
     const TensorView weights = block(b_.weights_QK, 0, queries, 0, keys);
     const SoftmaxState state = state_from(at, queries);
@@ -82,7 +86,7 @@ class ForwardItem {
                           .stride = scores.stride,
                           .rows = queries,
                           .keys = keys,
-                          .visible = q - k + 1,
+                          .visible = position - k + 1,
                           .step = 1,
                           .scale = s_.scale},
                          state);
@@ -106,7 +110,7 @@ class ForwardItem {
   const AttentionInputs& in_;
   const MlaShape& s_;
   const AttentionItem& item_;
-  int64_t queries_;
+  int64_t queries_, position_;  ///< how many, and the key that the first sits at
   const AttentionRows& rows_;
   PackedProducts products_;
   Buffers b_;

@@ -30,8 +30,7 @@ void for_seen(int64_t count, Body body) {
 }
 
 int64_t seen_keys(const ScoreTile& tile, int64_t row) {
-  const int64_t n = tile.visible + row * tile.step;
-  return n < tile.keys ? n : tile.keys;
+  return std::clamp<int64_t>(tile.visible + row * tile.step, 0, tile.keys);
 }
 
 template <class T>

@@ -13,8 +13,8 @@ inline constexpr int64_t kScoreAlignment = 16;
 
 /// Unscaled scores of `rows` queries against `keys` keys, and where the softmax weights go that
 /// they become (F32 or BF16; what the next product multiplies). Query i sees the first
-/// min(keys, visible + i·step) of them: step is 1 on the diagonal of causal attention. Strides are
-/// multiples of kScoreAlignment. Weights of unseen keys are zero.
+/// visible + i·step of them, or all, or none: step is 1 on the diagonal of causal attention.
+/// Strides are multiples of kScoreAlignment. Weights of unseen keys are zero.
 struct ScoreTile {
   const float* scores;
   MutableRows weights;

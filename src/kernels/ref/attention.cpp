@@ -63,11 +63,12 @@ struct Head {
   int64_t out(int64_t i) const { return h * shape.v_dim + i; }
 };
 
-/// Softmax weights of query t over keys begin..t, and their log-sum-exp.
+/// Softmax weights of query t over keys begin..position, and their log-sum-exp.
 std::vector<double> weights(const Head& head, const ConstTensorView& q, const ConstTensorView& kv,
-                            const ConstTensorView& k_rope, int64_t begin, int64_t t, double* lse) {
+                            const ConstTensorView& k_rope, int64_t begin, int64_t t,
+                            int64_t position, double* lse) {
   std::vector<double> p;
-  for (int64_t j = begin; j <= t; ++j) {
+  for (int64_t j = begin; j <= position; ++j) {
     double score = 0;
     for (int64_t i = 0; i < head.shape.nope_dim; ++i)
       score += load(q, t, head.q_nope(i)) * load(kv, j, head.k_nope(i));
@@ -79,26 +80,28 @@ std::vector<double> weights(const Head& head, const ConstTensorView& q, const Co
   return p;
 }
 
-/// Calls body(head, first token of t's sequence, t) for every head and token.
+/// Calls body(head, t's sequence, t) for every head and token.
 template <class F>
 void for_each_query(const MlaShape& shape, std::span<const int64_t> offsets, F&& body) {
   for (int64_t h = 0; h < shape.heads; ++h)
     for (size_t s = 0; s + 1 < offsets.size(); ++s)
-      for (int64_t t = offsets[s]; t < offsets[s + 1]; ++t) body(Head{shape, h}, offsets[s], t);
+      for (int64_t t = offsets[s]; t < offsets[s + 1]; ++t) body(Head{shape, h}, s, t);
 }
 
 }  // namespace
 
-void mla_attention_forward(const MlaShape& shape, ConstTensorView q_TX, ConstTensorView kv_TX,
-                           ConstTensorView k_rope_TR, std::span<const int64_t> sequence_offsets,
-                           TensorView out_TX, TensorView lse_TH) {
-  for_each_query(shape, sequence_offsets, [&](const Head& head, int64_t begin, int64_t t) {
+void mla_attention_forward(const MlaShape& shape, ConstTensorView q_TX, ConstTensorView kv_SX,
+                           ConstTensorView k_rope_SR, std::span<const int64_t> query_offsets,
+                           std::span<const int64_t> key_offsets, TensorView out_TX,
+                           TensorView lse_TH) {
+  for_each_query(shape, query_offsets, [&](const Head& head, size_t s, int64_t t) {
+    const int64_t begin = key_offsets[s], position = t + key_offsets[s + 1] - query_offsets[s + 1];
     double lse = 0;
-    const auto p = weights(head, q_TX, kv_TX, k_rope_TR, begin, t, &lse);
+    const auto p = weights(head, q_TX, kv_SX, k_rope_SR, begin, t, position, &lse);
     store(lse_TH, t, head.h, lse);
     for (int64_t i = 0; i < shape.v_dim; ++i) {
       double o = 0;
-      for (int64_t j = begin; j <= t; ++j) o += p[j - begin] * load(kv_TX, j, head.v(i));
+      for (int64_t j = begin; j <= position; ++j) o += p[j - begin] * load(kv_SX, j, head.v(i));
       store(out_TX, t, head.out(i), o);
     }
   });
@@ -109,9 +112,10 @@ void mla_attention_backward(const MlaShape& shape, ConstTensorView q_TX, ConstTe
                             ConstTensorView dout_TX, TensorView dq_TX, TensorView dkv_TX,
                             TensorView dk_rope_TR) {
   for (const TensorView& x : {dq_TX, dkv_TX, dk_rope_TR}) clear(x);
-  for_each_query(shape, sequence_offsets, [&](const Head& head, int64_t begin, int64_t t) {
+  for_each_query(shape, sequence_offsets, [&](const Head& head, size_t s, int64_t t) {
+    const int64_t begin = sequence_offsets[s];
     double lse = 0;
-    const auto p = weights(head, q_TX, kv_TX, k_rope_TR, begin, t, &lse);
+    const auto p = weights(head, q_TX, kv_TX, k_rope_TR, begin, t, t, &lse);
     std::vector<double> dp(p.size());
     double mean_dp = 0;  // Σ_j p_j dp_j, what the softmax's backward subtracts
     for (int64_t j = begin; j <= t; ++j) {

@@ -10,9 +10,10 @@ namespace fathom::kernels::ref {
 
 /// The definitions of kernels/attention.h in double precision, one loop an index. Every tensor may
 /// be F64, F32 or BF16. The backward recomputes the forward, so that it needs neither out nor lse.
-void mla_attention_forward(const MlaShape& shape, ConstTensorView q_TX, ConstTensorView kv_TX,
-                           ConstTensorView k_rope_TR, std::span<const int64_t> sequence_offsets,
-                           TensorView out_TX, TensorView lse_TH);
+void mla_attention_forward(const MlaShape& shape, ConstTensorView q_TX, ConstTensorView kv_SX,
+                           ConstTensorView k_rope_SR, std::span<const int64_t> query_offsets,
+                           std::span<const int64_t> key_offsets, TensorView out_TX,
+                           TensorView lse_TH);
 
 void mla_attention_backward(const MlaShape& shape, ConstTensorView q_TX, ConstTensorView kv_TX,
                             ConstTensorView k_rope_TR, std::span<const int64_t> sequence_offsets,

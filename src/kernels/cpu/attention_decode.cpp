@@ -1,0 +1,236 @@
+#include "kernels/cpu/attention_decode.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/cpu/attention_tile.h"
+
+namespace fathom::kernels::cpu {
+namespace {
+
+/// (token, head) pairs decoded together: bounds what the sums of a segment occupy.
+constexpr int64_t kPairs = 256;
+/// Partial results kept at a time.
+constexpr int64_t kPartBytes = int64_t{64} << 20;
+/// Floats a thread merges at least: less is not worth waking it.
+constexpr int64_t kMergeGrain = 16384;
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+/// Cache rows of one partial result. Fixed by the number of heads alone, so that sums are taken in
+/// the same order whatever else the call decodes and however many threads there are. More heads
+/// make work for threads themselves, and more to merge.
+int64_t segment_keys(int64_t heads) {
+  return std::clamp<int64_t>(heads / 16 * 512, 512, 2048);
+}
+
+/// One head of one token of a [T, H, n] tensor, as a matrix of one row.
+template <class View>
+View head_row(const View& x_THN, int64_t t, int64_t h) {
+  View row = x_THN.slice(0, t, 1).slice(1, h, 1);
+  row.rank = 2;
+  row.shape = {1, x_THN.shape[2]};
+  row.stride = {x_THN.shape[2], 1};
+  return row;
+}
+
+/// A batch of tokens, whose (token, head) pairs are rows of one matrix. Segments of the cache are
+/// attended to in waves, one partial result each, and merged in their order. Where there are too
+/// few segments to go round, each is shared out by groups of pairs.
+class Batch {
+ public:
+  Batch(Context& ctx, const AbsorbedDecode& d, const LatentKernels& kernels, int64_t t_begin,
+        int64_t tokens)
+      : ctx_(ctx),
+        d_(d),
+        k_(kernels),
+        layout_(d.cache.layout),
+        rows_(attention_rows(ctx.isa)),
+        t_begin_(t_begin),
+        H_(d.heads()),
+        pairs_(tokens * H_),
+        C_(layout_.latent),
+        latent_(kernels.pad_latent(C_)),
+        rope_(kernels.pad_rope(layout_.rope)),
+        segment_(segment_keys(H_)) {
+    const auto positions = d.position_T.subspan(t_begin, tokens);
+    end_ = *std::max_element(positions.begin(), positions.end()) + 1;
+    segments_ = ceil_div(end_, segment_);
+    const int64_t part_bytes = padded_pairs() * (latent_ + 2) * 4, threads = ctx.pool.size();
+    wave_ = std::min(segments_, std::max(kPartBytes / part_bytes, 2 * threads));
+    groups_ = std::clamp<int64_t>(ceil_div(4 * threads, wave_), 1, k_.panels(pairs_));
+    if (threads == 1) groups_ = 1;
+    allocate();
+    pack_queries();
+  }
+
+  void run() {
+    for (int64_t first = 0; first < segments_; first += wave_) {
+      const int64_t count = std::min(wave_, segments_ - first);
+      ctx_.pool.for_each(count * groups_, [&](int64_t i, int thread) {
+        const int64_t part = i / groups_;
+        attend(first + part, i % groups_, parts_[part_of(first, part)], spaces_[thread]);
+      });
+      const bool last = first + count == segments_;
+      ctx_.pool.for_range(pairs_, ceil_div(kMergeGrain, C_ * count),
+                          [&](int64_t begin, int64_t end, int) {
+                            for (int64_t pair = begin; pair < end; ++pair) {
+                              merge(first, count, pair);
+                              if (last) write(pair);
+                            }
+                          });
+    }
+  }
+
+ private:
+  /// What one thread needs.
+  struct Space {
+    std::byte* rows;    ///< of a chunk, converted
+    std::byte* kernel;  ///< LatentTile::space
+    int32_t* visible;
+  };
+
+  int64_t padded_pairs() const { return k_.panels(pairs_) * k_.lanes; }
+  int64_t width() const { return latent_ + rope_; }
+  /// The first pair of a group: groups are whole panels.
+  int64_t group_begin(int64_t group) const {
+    return std::min(pairs_, k_.panels(pairs_) * group / groups_ * k_.lanes);
+  }
+  int64_t most_pairs_of_group() const { return ceil_div(k_.panels(pairs_), groups_) * k_.lanes; }
+
+  void allocate() {
+    Carve count(nullptr);
+    carve(count);
+    Carve memory(static_cast<std::byte*>(ctx_.arena.alloc_bytes(count.used())));
+    carve(memory);
+  }
+
+  void carve(Carve& carve) {
+    parts_.clear();
+    const int64_t parts = segments_ > wave_ ? 1 + wave_ : wave_;
+    for (int64_t i = 0; i < parts; ++i)
+      parts_.push_back({carve.floats(padded_pairs()), carve.floats(padded_pairs()),
+                        carve.matrix(padded_pairs(), latent_)});
+    q_ = carve.bytes(static_cast<size_t>(k_.panels(pairs_) * k_.query_panel_bytes(width())));
+    q_PX_ = carve.matrix(pairs_, width());
+    const int64_t pairs = most_pairs_of_group();
+    const auto row_bytes = k_.takes(layout_) ? 0 : static_cast<size_t>(k_.row_bytes(layout_));
+    spaces_.clear();
+    for (int t = 0; t < ctx_.pool.size(); ++t)
+      spaces_.push_back({carve.bytes(static_cast<size_t>(k_.chunk) * row_bytes),
+                         carve.bytes(k_.space_bytes(pairs, width())),
+                         reinterpret_cast<int32_t*>(carve.floats(pairs))});
+  }
+
+  void pack_queries() {
+    const RowOps& ops = ops_table(ctx_.isa).row;
+    const auto copy = [&](const ConstTensorView& row, float* to, int64_t room) {
+      ops.copy(rows_of(row), {to, room, false}, row.cols());
+      std::fill_n(to + row.cols(), room - row.cols(), 0.0f);
+    };
+    const int64_t panel = k_.query_panel_bytes(width());
+    ctx_.pool.for_range(pairs_, k_.lanes, [&](int64_t begin, int64_t end, int) {
+      for (int64_t p = begin; p < end; ++p) {
+        copy(head_row(d_.q_latent_THC, t_begin_ + p / H_, p % H_), q_PX_.row(p), latent_);
+        copy(head_row(d_.q_rope_THR, t_begin_ + p / H_, p % H_), q_PX_.row(p) + latent_, rope_);
+      }
+      k_.pack_queries(q_PX_.row(begin), q_PX_.stride, end - begin, width(),
+                      q_ + begin / k_.lanes * panel);
+    });
+  }
+
+  /// A group of pairs against one segment.
+  void attend(int64_t segment, int64_t group, const SoftmaxState& part, const Space& space) {
+    const int64_t pair = group_begin(group), pairs = group_begin(group + 1) - pair;
+    LatentTile tile{};
+    tile.latent = latent_;
+    tile.rope = rope_;
+    tile.q = q_ + pair / k_.lanes * k_.query_panel_bytes(width());
+    tile.pairs = pairs;
+    tile.visible = space.visible;
+    tile.scale = d_.scale;
+    tile.space = space.kernel;
+    tile.state = {part.highest + pair, part.sum + pair, block(part.acc, pair, pairs, 0, latent_)};
+    const int64_t begin = segment * segment_, end = std::min(begin + segment_, end_);
+    for (int64_t key = begin; key < end; key += k_.chunk) {
+      tile.keys = std::min(k_.chunk, end - key);
+      tile.first = key == begin;
+      set_rows(key, space.rows, tile);
+      for (int64_t p = 0; p < k_.panels(pairs) * k_.lanes; ++p)
+        space.visible[p] = p < pairs ? seen(pair + p, key, tile.keys) : 0;
+      k_.attend(tile);
+    }
+  }
+
+  int32_t seen(int64_t pair, int64_t key, int64_t keys) const {
+    const int64_t n = d_.position_T[t_begin_ + pair / H_] + 1 - key;
+    return static_cast<int32_t>(std::clamp<int64_t>(n, 0, keys));
+  }
+
+  /// The tile's keys, from `key` on: where they lie, or converted.
+  void set_rows(int64_t key, std::byte* converted, LatentTile& tile) const {
+    const LatentCacheView& cache = d_.cache;
+    const int64_t stride = cache.pages.empty() ? cache.row_stride : layout_.row_bytes();
+    const bool direct = k_.takes(layout_);
+    tile.row_bytes = direct ? stride : k_.row_bytes(layout_);
+    if (!direct) tile.runs[0] = {converted, tile.keys};
+    LatentRun* run = tile.runs;
+    for (int64_t k = 0, n; k < tile.keys; k += n) {
+      n = std::min(cache.run(key + k), tile.keys - k);
+      const std::byte* rows = cache.row(key + k);
+      if (direct)
+        *run++ = {rows, n};
+      else
+        k_.load_rows(layout_, rows, stride, n, converted + k * tile.row_bytes);
+    }
+  }
+
+  static SoftmaxState state_of(const SoftmaxState& s, int64_t pair, int64_t cols) {
+    return {s.highest + pair, s.sum + pair, block(s.acc, pair, 1, 0, cols)};
+  }
+
+  /// Where segment `i` of the wave that begins with segment `first` goes. The first entry holds the
+  /// first segment's, then the total.
+  int64_t part_of(int64_t first, int64_t i) const { return first == 0 ? i : 1 + i; }
+
+  /// Adds the results of a wave for one pair to the total, in their order.
+  void merge(int64_t first, int64_t count, int64_t pair) const {
+    const SoftmaxState total = state_of(parts_[0], pair, C_);
+    for (int64_t i = first == 0 ? 1 : 0; i < count; ++i) {
+      const SoftmaxState part = state_of(parts_[part_of(first, i)], pair, C_);
+      if (*part.sum != 0) rows_.merge(total, part);  // zero: beyond the token's position
+    }
+  }
+
+  void write(int64_t pair) const {
+    rows_.finish(state_of(parts_[0], pair, C_),
+                 rows_of(head_row(d_.out_latent_THC, t_begin_ + pair / H_, pair % H_)), nullptr, 0);
+  }
+
+  Context& ctx_;
+  const AbsorbedDecode& d_;
+  const LatentKernels& k_;
+  const LatentRowLayout& layout_;
+  const AttentionRows& rows_;
+  int64_t t_begin_, H_, pairs_, C_, latent_, rope_, segment_;
+  int64_t end_, segments_, wave_, groups_;
+  std::vector<SoftmaxState> parts_;
+  std::byte* q_;
+  MatrixView<float> q_PX_;
+  std::vector<Space> spaces_;
+};
+
+}  // namespace
+
+void absorbed_decode(Context& ctx, const AbsorbedDecode& args, const LatentKernels& kernels) {
+  const auto T = std::ssize(args.position_T);
+  const int64_t tokens = std::max<int64_t>(1, kPairs / args.heads());
+  for (int64_t t = 0; t < T; t += tokens) {
+    const ArenaScope scope(ctx.arena);
+    Batch(ctx, args, kernels, t, std::min(tokens, T - t)).run();
+  }
+}
+
+}  // namespace fathom::kernels::cpu

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/context.h"
+#include "base/tensor.h"
+#include "kernels/cpu/attention_latent.h"
+#include "kernels/latent_cache.h"
+
+namespace fathom::kernels::cpu {
+
+/// Arguments of mla_absorbed_decode, checked.
+struct AbsorbedDecode {
+  ConstTensorView q_latent_THC, q_rope_THR;
+  LatentCacheView cache;
+  std::span<const int32_t> position_T;
+  float scale;
+  TensorView out_latent_THC;
+
+  int64_t heads() const { return q_latent_THC.shape[1]; }
+};
+
+void absorbed_decode(Context& ctx, const AbsorbedDecode& args, const LatentKernels& kernels);
+
+}  // namespace fathom::kernels::cpu

@@ -1,0 +1,144 @@
+#pragma once
+
+// Rows of the latent cache as the products want them, and their quantization. For files compiled
+// once per instruction set.
+
+#include <algorithm>
+#include <bit>
+
+#include "kernels/cpu/attention_latent_unit.h"
+#include "kernels/cpu/vec_e4m3.h"
+#include "kernels/latent_cache.h"
+
+namespace fathom::kernels::cpu::FATHOM_ISA_NS {
+namespace {
+
+/// Adds to the exponents of two BF16 a lane; zeros stay zero. Results must be normal numbers.
+inline VecW add_to_exponents(VecW words, VecW addend) {
+#if defined(__AVX512BW__)
+  const __m512i w = bit_cast_vec<__m512i>(words);
+  const __mmask32 nonzero = _mm512_test_epi16_mask(w, _mm512_set1_epi16(0x7fff));
+  return bit_cast_vec<VecW>(_mm512_mask_add_epi16(w, nonzero, w, bit_cast_vec<__m512i>(addend)));
+#else
+  return (words & 0x7fff) != 0 ? words + addend : words;
+#endif
+}
+
+/// `count` values from codes of one group.
+inline void decode_group(const std::byte* codes, float scale, const E4M3ToBF16&, int64_t count,
+                         float* to) {
+  const VecF factor = decode_factor(scale);
+  for_vectors(count, [&](int64_t i, auto part) {
+    store(to + i, decode_e4m3(load_bits<VecQ>(codes + i, part), factor), part);
+  });
+}
+/// `unscaled` decodes with a scale of one: powers of two are added to exponents.
+inline void decode_group(const std::byte* codes, float scale, const E4M3ToBF16& unscaled,
+                         int64_t count, BF16* to) {
+  const int exponent = static_cast<int>(std::bit_cast<uint32_t>(scale) >> 23) - 127;
+  const VecW addend = VecW{} + static_cast<uint16_t>(exponent * 128);
+  constexpr int64_t kCodes = kVectorBytes;
+  for (int64_t i = 0; i < count; i += kCodes) {
+    const int64_t n = std::min(kCodes, count - i);
+    const VecB c =
+        n == kCodes ? load_bits<VecB>(codes + i, Full{}) : load_bits<VecB>(codes + i, Tail{n});
+    TwoVecW words = decode_words(c, unscaled);
+    words.first = add_to_exponents(words.first, addend);
+    words.second = add_to_exponents(words.second, addend);
+    if (n == kCodes)
+      __builtin_memcpy(to + i, &words, sizeof words);
+    else
+      __builtin_memcpy(to + i, &words, static_cast<size_t>(n) * sizeof(BF16));
+  }
+}
+
+template <class T>
+void decode_latent(const LatentRowLayout& layout, const std::byte* row, const E4M3ToBF16& unscaled,
+                   T* to) {
+  for (int64_t g = 0, i = 0; i < layout.latent; ++g, i += LatentRowLayout::kGroup) {
+    const int64_t n = std::min(LatentRowLayout::kGroup, layout.latent - i);
+    float scale;
+    __builtin_memcpy(&scale, row + layout.scales_offset() + g * 4, sizeof scale);
+    if (scale != scale)
+      for_vectors(n, [&](int64_t j, auto part) { store(to + i + j, splat(scale), part); });
+    else
+      decode_group(row + i, scale, unscaled, n, to + i);
+  }
+}
+
+/// Values that may lie at any address.
+template <class From, class T>
+void copy_values(const std::byte* from, int64_t count, T* to) {
+  for_vectors(count, [&](int64_t i, auto part) {
+    const std::byte* p = from + i * static_cast<int64_t>(sizeof(From));
+    if constexpr (sizeof(From) == 2)
+      store(to + i, widen(load_bits<VecH>(reinterpret_cast<const BF16*>(p), part)), part);
+    else
+      store(to + i, load_bits<VecF>(reinterpret_cast<const float*>(p), part), part);
+  });
+}
+
+/// Rows of T, padded with zeros to `latent_step` and `rope_step`.
+template <class T, int64_t kLatentStep, int64_t kRopeStep>
+void load_rows(const LatentRowLayout& layout, const std::byte* rows, int64_t row_stride,
+               int64_t count, std::byte* to_bytes) {
+  const int64_t C = layout.latent, R = layout.rope;
+  const int64_t C_padded = (C + kLatentStep - 1) / kLatentStep * kLatentStep;
+  const int64_t R_padded = (R + kRopeStep - 1) / kRopeStep * kRopeStep;
+  const E4M3ToBF16 unscaled = e4m3_to_bf16(1);
+  auto* to = reinterpret_cast<T*>(to_bytes);
+  for (int64_t r = 0; r < count; ++r, rows += row_stride, to += C_padded + R_padded) {
+    const std::byte* rope = rows + layout.rope_offset();
+    switch (layout.format) {
+      case LatentCacheFormat::kF32:
+        copy_values<float>(rows, C, to);
+        copy_values<float>(rope, R, to + C_padded);
+        break;
+      case LatentCacheFormat::kBF16:
+        copy_values<BF16>(rows, C, to);
+        copy_values<BF16>(rope, R, to + C_padded);
+        break;
+      case LatentCacheFormat::kFP8:
+        decode_latent(layout, rows, unscaled, to);
+        copy_values<BF16>(rope, R, to + C_padded);
+        break;
+    }
+    std::fill_n(to + C, C_padded - C, T{});
+    std::fill_n(to + C_padded + R, R_padded - R, T{});
+  }
+}
+
+/// The exponent of the scale: see append_latent_rows. 448 is 1.75·2^8.
+inline int scale_exponent(float largest) {
+  const uint32_t u = std::bit_cast<uint32_t>(largest);
+  const int exponent = static_cast<int>(u >> 23) - 127 - 8 + ((u & 0x7fffffu) > 0x600000u);
+  return std::clamp(exponent, -117, 119);
+}
+inline float power_of_two(int exponent) {
+  return std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
+}
+
+inline void quantize_latent(const float* latent, int64_t count, std::byte* codes,
+                            std::byte* scales) {
+  constexpr int64_t kGroup = LatentRowLayout::kGroup;
+  for (int64_t g = 0; g < count; g += kGroup, scales += sizeof(float)) {
+    const int64_t n = std::min(kGroup, count - g);
+    VecF top = {}, bad = {};
+    for_vectors(n, [&](int64_t i, auto part) {
+      const VecF x = load(latent + g + i, part);
+      const VecF size = bit_cast_vec<VecF>(bit_cast_vec<VecU>(x) & 0x7fffffffu);
+      top = size > top ? size : top;
+      bad += x - x;  // NaN where x is NaN or infinite
+    });
+    const int exponent = scale_exponent(reduce_max(top));
+    const float inverse = power_of_two(-exponent);
+    for_vectors(n, [&](int64_t i, auto part) {
+      store(reinterpret_cast<E4M3*>(codes + g + i), load(latent + g + i, part) * inverse, part);
+    });
+    const float scale = power_of_two(exponent) + reduce_add(bad);
+    __builtin_memcpy(scales, &scale, sizeof scale);
+  }
+}
+
+}  // namespace
+}  // namespace fathom::kernels::cpu::FATHOM_ISA_NS
