@@ -16,6 +16,9 @@ namespace {
 using Kind = Resource::Kind;
 
 /// RoCE v2's UDP destination port, and the first of the source ports that queue pairs draw from.
+/// 16 bytes each in the table and 4 in the solver: within 8 GB.
+constexpr size_t kMostUses = 300'000'000;
+
 constexpr uint64_t kRoceUdpPort = 4791, kFirstUdpPort = 49152;
 
 }  // namespace
@@ -260,6 +263,12 @@ FlowBuilder::Crossing& FlowBuilder::crossing(int job) {
 
 void FlowBuilder::finish_flow(double bytes, double share, double latency_us, double repeats,
                               Picoseconds start, int job, double count) {
+  if (table_.uses.size() + uses_.size() > kMostUses)
+    throw Error(
+        fmt::format("more than {} distinct flows: too many to simulate in 8 GB", table_.flows()),
+        routing_.policy == RoutingPolicy::kAdaptive
+            ? "take fewer nodes"
+            : "take fewer nodes, or adaptive routing, under which equal flows are one");
   table_.add(uses_, share);
   demands_.push_back(
       {bytes, start, static_cast<Picoseconds>(std::llround(latency_us * repeats * 1e6))});

@@ -92,14 +92,15 @@ void RoutingGraph::add_edges(const Network& network, bool merge) {
   }
 }
 
+std::string RoutingGraph::vertex_name(int vertex) const {
+  const std::string first = graph_->name(member(vertex));
+  const int n = switches_in(vertex);
+  return n == 1 ? first : fmt::format("{} and {} more", first, n - 1);
+}
+
 std::string RoutingGraph::name(int edge) const {
   const Edge& e = edges_[static_cast<size_t>(edge)];
-  const auto end = [&](int vertex) {
-    const std::string first = graph_->name(member(vertex));
-    const int n = switches_in(vertex);
-    return n == 1 ? first : fmt::format("{} and {} more", first, n - 1);
-  };
-  return fmt::format("{} to {}", end(e.from), end(e.to));
+  return fmt::format("{} to {}", vertex_name(e.from), vertex_name(e.to));
 }
 
 /// Of the width of one switch at the edge's start, what leads over this edge.

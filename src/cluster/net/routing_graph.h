@@ -35,8 +35,10 @@ class RoutingGraph {
   RoutingGraph(const Network& network, bool merge);
 
   std::span<const Edge> edges() const { return edges_; }
-  /// What an edge is, for people: "plane0.leaf3 to plane0.spine1", "… (32 spines)".
+  /// What an edge is, for people: "plane0.leaf3 to plane0.spine1".
   std::string name(int edge) const;
+  /// "plane0.leaf3"; "spine0 and 31 more" of a class.
+  std::string vertex_name(int vertex) const;
   int vertex_of(int switch_id) const { return vertex_of_[static_cast<size_t>(switch_id)]; }
   int switches_in(int vertex) const {
     return static_cast<int>(members_[static_cast<size_t>(vertex)].size());
