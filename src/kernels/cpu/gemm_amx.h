@@ -97,11 +97,13 @@ inline void amx_multiply(const PackedBlock& block) {
   tile_configure();
   const int64_t segments = (block.k + kAmxSegment - 1) / kAmxSegment;
   const std::byte* a = block.a;
+  NextSource source(block.next, tiles_of(block, kAmxRows, kAmxCols));
   for (int64_t m = 0; m < block.rows; m += kAmxRows, a += block.a_panel_bytes) {
     const std::byte* b = block.b;
     NextPanel next(a + block.a_panel_bytes, 2 * segments * kTileBytes, block.cols / kAmxCols);
     for (int64_t n = 0; n < block.cols; n += kAmxCols, b += 2 * block.b_panel_bytes) {
       next.prefetch();
+      source.prefetch();
       amx_block({a, b, block.b_panel_bytes, segments}, block.c + m * block.c_stride + n,
                 block.c_stride, std::min(kAmxRows, block.rows - m),
                 std::min(kAmxCols, block.cols - n), block.accumulate);

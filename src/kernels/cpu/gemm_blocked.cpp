@@ -86,7 +86,11 @@ class BlockedGemm {
     const ArenaList<Tile> tiles =
         make_tiles(chunks, threads_ == 1 ? flops : flops / (threads_ * kPiecesPerThread));
     allocate_workspaces(chunks);
-    for_each(tiles.count, [&](int64_t i, int t) { multiply(tiles.data[i], t); });
+    for_each(tiles.count, [&](int64_t i, int t) {
+      // The tile that this thread is likely to take next.
+      const int64_t after = i + threads_;
+      multiply(tiles.data[i], after < tiles.count ? tiles.data + after : nullptr, t);
+    });
   }
 
   template <class Body>
@@ -169,17 +173,33 @@ class BlockedGemm {
     return all ? p.k : std::min(p.k, block_k());
   }
 
-  void multiply(const Tile& tile, int thread) {
+  void multiply(const Tile& tile, const Tile* after, int thread) {
     for (int64_t row = 0; row < tile.rows; row += block_rows()) {
       Tile part = tile;
       part.row += row;
       part.rows = std::min(block_rows(), tile.rows - row);
-      multiply_rows(part, row == 0, thread);
+      multiply_rows(part, row == 0, after, thread);
     }
   }
 
+  /// Where the block of B lies that packs K from `k` of a tile.
+  MemoryRows source_of(const Tile& t, int64_t k) const {
+    const GemmProblem& p = *t.chunk->p;
+    const auto bytes = static_cast<int64_t>(size_of(p.b.dtype));
+    const int64_t count = std::min(block_k(), p.k - k);
+    const auto* data = static_cast<const std::byte*>(p.b.data);
+    if (p.b.k_contiguous)
+      return {data + (t.col * p.b.stride + k) * bytes, t.cols, count * bytes, p.b.stride * bytes};
+    return {data + (k * p.b.stride + t.col) * bytes, count, t.cols * bytes, p.b.stride * bytes};
+  }
+  /// What is packed after block k of a tile.
+  MemoryRows source_after(const Tile& t, int64_t k, bool packs, const Tile* after) const {
+    if (k + block_k() < t.chunk->p->k) return packs ? source_of(t, k + block_k()) : MemoryRows{};
+    return after ? source_of(*after, 0) : MemoryRows{};
+  }
+
   /// At most kBlockRows rows of a strip, over all of K.
-  void multiply_rows(const Tile& t, bool first, int thread) {
+  void multiply_rows(const Tile& t, bool first, const Tile* after, int thread) {
     const Chunk& c = *t.chunk;
     const GemmProblem& p = *c.p;
     const int64_t c_row = c.row + t.row;
@@ -199,10 +219,11 @@ class BlockedGemm {
       block.a = a + k / kernels_.kr * kernels_.mr * kernels_.segment_bytes();
       block.b_panel_bytes = kernels_.b_panel_bytes(block.k);
       std::byte* b = strip + (keeps ? kernels_.b_panels(t.cols) * kernels_.b_panel_bytes(k) : 0);
-      if (first || !keeps)
-        kernels_.pack_b(p.b, {t.col, t.cols}, {k, block.k}, b, block.b_panel_bytes);
+      const bool packs = first || !keeps;
+      if (packs) kernels_.pack_b(p.b, {t.col, t.cols}, {k, block.k}, b, block.b_panel_bytes);
       block.b = b;
       block.accumulate = accumulate_ || k > 0;
+      block.next = source_after(t, k, packs, after);
       kernels_.multiply(block);
     }
     if (round_c) round_rows(kernels_, block.c, kStripCols, p, c_row, t.col, t.rows, t.cols);

@@ -104,12 +104,14 @@ void multiply(const PackedBlock& block) {
   constexpr int64_t kCols = kTileVectors * kLanes;
   const int64_t words = (block.k + Math::kElements - 1) / Math::kElements;
   const std::byte* a = block.a;
+  NextSource source(block.next, tiles_of(block, kMicroRows, kCols));
   for (int64_t m = 0; m < block.rows; m += kMicroRows, a += block.a_panel_bytes) {
     const int64_t rows = std::min(kMicroRows, block.rows - m);
     NextPanel next(a + block.a_panel_bytes, kMicroRows * words * 4, block.cols / kCols);
     const std::byte* b = block.b;
     for (int64_t n = 0; n < block.cols; n += kCols, b += kTileVectors * block.b_panel_bytes) {
       next.prefetch();
+      source.prefetch();
       const int64_t cols = std::min(kCols, block.cols - n);
       const auto kernel =
           cols > kLanes ? micro_rows<Math, kMicroRows, 2> : micro_rows<Math, kMicroRows, 1>;

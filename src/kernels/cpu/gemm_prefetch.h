@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/gemm_table.h"
+
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
@@ -22,6 +24,33 @@ class NextPanel {
  private:
   const std::byte *at_, *end_;
   int64_t share_;
+};
+
+inline int64_t tiles_of(const PackedBlock& block, int64_t rows, int64_t cols) {
+  return ((block.rows + rows - 1) / rows) * ((block.cols + cols - 1) / cols);
+}
+
+/// Brings memory that will be packed next into L2, a share with each tile.
+class NextSource {
+ public:
+  NextSource(const MemoryRows& from, int64_t tiles) : from_(from) {
+    const int64_t lines = from.rows * (from.row_bytes / kLine + 1);
+    share_ = lines / std::max<int64_t>(tiles, 1) + 1;
+  }
+  void prefetch() {
+    for (int64_t i = 0; i < share_ && from_.rows > 0; ++i) {
+      __builtin_prefetch(from_.at + offset_, 0, 2);
+      if ((offset_ += kLine) < from_.row_bytes) continue;
+      offset_ = 0;
+      from_.at += from_.stride;
+      --from_.rows;
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  MemoryRows from_;
+  int64_t share_, offset_ = 0;
 };
 
 }  // namespace

@@ -38,6 +38,12 @@ struct GemmRange {
   int64_t begin = 0, count = 0;
 };
 
+/// Rows of memory, distances in bytes.
+struct MemoryRows {
+  const std::byte* at = nullptr;
+  int64_t rows = 0, row_bytes = 0, stride = 0;
+};
+
 /// C[rows, cols] (+)= A·B over k elements of K, both packed. Rows and columns that only pad a panel
 /// are not written.
 struct PackedBlock {
@@ -48,6 +54,7 @@ struct PackedBlock {
   float* c = nullptr;
   int64_t c_stride = 0;
   bool accumulate = false;
+  MemoryRows next{};  ///< what will be packed after this product: brought closer meanwhile
 };
 
 struct StreamKernels;  // gemm_stream.h
