@@ -16,6 +16,9 @@ struct E4M3 {
 };
 
 inline constexpr float kE4M3Max = 448;
+/// The least amax that a tile's scale, amax / 448, is made of: keeps the scale and its inverse
+/// normal. (Released inference code has 1e-4 here, which would flush small gradients to zero.)
+inline constexpr float kE4M3LeastAmax = kE4M3Max * 0x1p-120f;
 
 constexpr float to_float(E4M3 x) {
   const bool negative = x.bits & 0x80u;

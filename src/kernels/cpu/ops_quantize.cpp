@@ -1,5 +1,4 @@
-#include "kernels/cpu/ops_table.h"
-#include "kernels/cpu/vec_e4m3.h"
+#include "kernels/cpu/vec_quantize.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
@@ -33,8 +32,102 @@ void encode(const float* x, E4M3* codes, bool saturate, int64_t n) {
   });
 }
 
+/// 1x128.
+template <class X>
+void quantize_rows(const X& x, const ScaledCodes& q, bool power_of_two, int64_t rows,
+                   int64_t cols) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto row = x.row(r);
+    quantize_row(cols, power_of_two, q.codes + r * q.stride,
+                 q.scale + (q.first_row + r) * q.scale_stride,
+                 [&](int64_t c, auto part) { return row.load_at(c, part); });
+  }
+}
+
+/// One block of at most 128x128: its amax, then, from cache, its codes.
+template <class X>
+float quantize_block(const X& x, E4M3* codes, int64_t stride, bool power_of_two, int64_t rows,
+                     int64_t begin, int64_t cols) {
+  VecF max = {};
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto row = x.row(r);
+    for_vectors(cols, [&](int64_t i, auto part) {
+      max = max_vec(abs_vec(row.load_at(begin + i, part)), max);
+    });
+  }
+  const TileScale<float> s = tile_scale(max_lane(max), power_of_two);
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto row = x.row(r);
+    for_vectors(cols, [&](int64_t i, auto part) {
+      store(codes + r * stride + i, row.load_at(begin + i, part) * s.inverse, part);
+    });
+  }
+  return s.scale;
+}
+
+/// One vector of columns of at most 128 rows, likewise.
+template <class X, class Part>
+void quantize_columns(const X& x, E4M3* codes, int64_t stride, float* scale, bool power_of_two,
+                      int64_t rows, int64_t begin, Part part) {
+  VecF max = {};
+  for (int64_t r = 0; r < rows; ++r) max = max_vec(abs_vec(x.row(r).load_at(begin, part)), max);
+  const TileScale<VecF> s = tile_scale(max, power_of_two);
+  store(scale, s.scale, part);
+  for (int64_t r = 0; r < rows; ++r)
+    store(codes + r * stride, x.row(r).load_at(begin, part) * s.inverse, part);
+}
+
+/// A strip of at most 128 rows, in tiles of 128x128 or 128x1.
+template <class X>
+void quantize_strip(const X& x, const ScaledCodes& q, int64_t row, bool power_of_two, int64_t rows,
+                    int64_t cols) {
+  E4M3* codes = q.codes + row * q.stride;
+  float* scale = q.scale + (q.first_row + row) / kTileSize * q.scale_stride;
+  if (q.tile_cols == 1) {
+    for_vectors(cols, [&](int64_t c, auto part) {
+      quantize_columns(x, codes + c, q.stride, scale + c, power_of_two, rows, c, part);
+    });
+    return;
+  }
+  for (int64_t c = 0; c < cols; c += kTileSize) {
+    const int64_t n = cols - c < kTileSize ? cols - c : kTileSize;
+    scale[c / kTileSize] = quantize_block(x, codes + c, q.stride, power_of_two, rows, c, n);
+  }
+}
+
+/// x from row r on.
+CodeRows rows_from(CodeRows x, int64_t r) {
+  x.q.codes += r * x.q.stride;
+  x.q.first_row += r;
+  return x;
+}
+template <class T>
+FloatRows<T> rows_from(FloatRows<T> x, int64_t r) {
+  return {x.data + r * x.stride, x.stride};
+}
+
+void quantize(const Source& source, const ScaledCodes& q, bool power_of_two, int64_t rows,
+              int64_t cols) {
+  with_source(source, [&](auto x) {
+    if (q.tile_rows == 1) return quantize_rows(x, q, power_of_two, rows, cols);
+    for (int64_t r = 0; r < rows; r += kTileSize)
+      quantize_strip(rows_from(x, r), q, r, power_of_two,
+                     rows - r < kTileSize ? rows - r : kTileSize, cols);
+  });
+}
+
+void dequantize(const ScaledCodes& q, MutableRows y, int64_t rows, int64_t cols) {
+  with_type(y.bf16, [&](auto t) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const CodeRows::Row row = CodeRows{q}.row(r);
+      auto* out = static_cast<decltype(t)*>(y.data) + r * y.stride;
+      for_vectors(cols, [&](int64_t c, auto part) { store(out + c, row.load_at(c, part), part); });
+    }
+  });
+}
+
 }  // namespace
 
-const QuantizeOps kQuantizeOps = {decode, decode_bf16, encode};
+const QuantizeOps kQuantizeOps = {decode, decode_bf16, encode, quantize, dequantize};
 
 }  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

@@ -81,11 +81,30 @@ struct OptimizerOps {
   void (*ema)(float decay, float one_minus_decay, const float* w, MutableRows average, int64_t n);
 };
 
+/// E4M3 codes with scales: value (r, c) is codes[r·stride + c] times
+/// scale[(first_row + r) / tile_rows · scale_stride + c / tile_cols]; tile sides are 1 or 128.
+struct ScaledCodes {
+  E4M3* codes;
+  int64_t stride;
+  float* scale;
+  int64_t scale_stride, tile_rows, tile_cols, first_row;
+};
+
+/// What is quantized: codes with scales, or rows if there are none.
+struct Source {
+  Rows rows;
+  ScaledCodes codes;
+};
+
 struct QuantizeOps {
   /// Codes to value · scale, in F32 or rounded to BF16, and back: what vec_e4m3.h offers.
   void (*decode)(const E4M3* codes, float scale, float* y, int64_t n);
   void (*decode_bf16)(const E4M3* codes, float scale, BF16* y, int64_t n);
   void (*encode)(const float* x, E4M3* codes, bool saturate, int64_t n);
+  /// Whole tiles of q, cut off only where its matrix ends.
+  void (*quantize)(const Source& x, const ScaledCodes& q, bool power_of_two, int64_t rows,
+                   int64_t cols);
+  void (*dequantize)(const ScaledCodes& q, MutableRows y, int64_t rows, int64_t cols);
 };
 
 struct OpsTable {

@@ -68,12 +68,15 @@ inline VecF decode_as_half(VecQ codes) {
 
 /// What `decode_e4m3` multiplies by so that its result is value · scale, rounded once. Finite
 /// results of scales below 2^120 are exact to that definition.
-inline VecF decode_factor(float scale) {
+inline VecF decode_factor(VecF scale) {
 #if defined(__AVX2__)
-  return splat(scale * 256.0f);
+  return scale * 256.0f;
 #else
-  return splat(scale);
+  return scale;
 #endif
+}
+inline VecF decode_factor(float scale) {
+  return decode_factor(splat(scale));
 }
 
 /// The codes' values times the scale that `factor` was made of.
