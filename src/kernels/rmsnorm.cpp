@@ -1,6 +1,6 @@
 #include "kernels/rmsnorm.h"
 
-#include "kernels/cpu/ops_common.h"
+#include "kernels/cpu/ops_scaled.h"
 
 namespace fathom::kernels {
 namespace {
@@ -21,18 +21,25 @@ const float* weight_f32(Context& ctx, const char* kernel, const ConstTensorView&
 
 void rmsnorm_forward(Context& ctx, ConstTensorView x_TD, ConstTensorView w_D, float eps,
                      TensorView y_TD, TensorView rstd_T) {
+  rmsnorm_forward(ctx, x_TD, w_D, eps, y_TD, {}, rstd_T);
+}
+
+void rmsnorm_forward(Context& ctx, ConstTensorView x_TD, ConstTensorView w_D, float eps,
+                     TensorView y_TD, const QuantizedOutput& q, TensorView rstd_T) {
   constexpr const char* kName = "rmsnorm_forward";
   const int64_t t = x_TD.rows(), d = x_TD.cols();
-  check_same_device(kName, ctx, {x_TD, w_D, y_TD, rstd_T});
-  check_shape(kName, "y", y_TD, {t, d});
+  check_same_device(kName, ctx, {x_TD, w_D, y_TD, q.view.codes, q.view.scale, rstd_T});
+  FATHOM_ASSERT(y_TD || q);
+  if (y_TD) check_shape(kName, "y", y_TD, {t, d});
   if (rstd_T) check_shape(kName, "rstd", rstd_T, {t});
   const ArenaScope scope(ctx.arena);
   const Rows x = rows_of(kName, "x", x_TD);
-  const MutableRows y = mutable_rows_of(kName, "y", y_TD);
+  const MutableRows y = y_TD ? mutable_rows_of(kName, "y", y_TD) : MutableRows{};
+  const QuantizedRows to = quantized_rows_of(kName, q, t, d);
   const float* w = weight_f32(ctx, kName, w_D, d);
   float* rstd = rstd_T ? rstd_T.as<float>() : nullptr;
   for_items(ctx, t, 8 * d, [&](int64_t begin, int64_t end) {
-    ops(ctx).norm.forward(at(x, begin), w, eps, at(y, begin), rstd ? rstd + begin : nullptr,
+    ops(ctx).norm.forward(at(x, begin), w, eps, at(y, begin), at(to, begin), at(rstd, begin),
                           end - begin, d);
   });
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/context.h"
+#include "kernels/quantize.h"
 
 namespace fathom::kernels {
 
@@ -10,6 +11,11 @@ namespace fathom::kernels {
 ///   empty).
 void rmsnorm_forward(Context& ctx, ConstTensorView x_TD, ConstTensorView w_D, float eps,
                      TensorView y_TD, TensorView rstd_T);
+
+/// The same, the output quantized in the same pass (from FP32, not from the rounded y). y_TD may be
+/// empty if q is not.
+void rmsnorm_forward(Context& ctx, ConstTensorView x_TD, ConstTensorView w_D, float eps,
+                     TensorView y_TD, const QuantizedOutput& q, TensorView rstd_T);
 
 /// dx (+)= rstd · (dy·w − x · rstd² · mean(dy·w·x)).  dx_TD F32 or BF16; accumulate needs F32.
 void rmsnorm_backward_input(Context& ctx, ConstTensorView dy_TD, ConstTensorView x_TD,

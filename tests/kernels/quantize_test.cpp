@@ -1,8 +1,7 @@
 #include "kernels/quantize.h"
 
-#include "kernels/ref/quantize.h"
 #include "numerics/e4m3.h"
-#include "ops_test.h"
+#include "quantized_test.h"
 
 namespace fathom {
 namespace {
@@ -16,47 +15,6 @@ struct Shape {
   int64_t rows, cols;
 };
 const Shape kShapes[] = {{0, 5}, {1, 1}, {3, 128}, {130, 7}, {128, 256}, {257, 300}, {65, 129}};
-
-/// Codes and scales with padded rows.
-struct Storage {
-  Storage(int64_t rows, int64_t cols, ScaleTile tile)
-      : codes(DType::kE4M3, {rows, cols + 9}),
-        scale(DType::kF32, {scale_rows(rows, tile), scale_cols(cols, tile) + 3}),
-        view(codes.view().col_range(5, cols), scale.view().col_range(1, scale_cols(cols, tile)),
-             tile) {}
-  Tensor codes, scale;
-  QuantizedView view;
-};
-
-ref::Quantized contents(const ConstQuantizedView& q) {
-  ref::Quantized out;
-  for (int64_t r = 0; r < q.rows(); ++r) {
-    const auto* row = static_cast<const uint8_t*>(q.codes.data) + r * q.codes.stride[0];
-    out.codes.insert(out.codes.end(), row, row + q.cols());
-  }
-  for (int64_t r = 0; r < q.scale.rows(); ++r) {
-    const float* row = q.scale.as<float>() + r * q.scale.stride[0];
-    out.scale.insert(out.scale.end(), row, row + q.scale.cols());
-  }
-  return out;
-}
-
-bool both_nan(uint8_t a, uint8_t b) {
-  return (a & b & 0x7f) == 0x7f;
-}
-
-void expect_equal(const ref::Quantized& actual, const ref::Quantized& expected) {
-  ASSERT_EQ(actual.scale.size(), expected.scale.size());
-  for (size_t i = 0; i < actual.scale.size(); ++i)
-    ASSERT_TRUE(actual.scale[i] == expected.scale[i] ||
-                (std::isnan(actual.scale[i]) && std::isnan(expected.scale[i])))
-        << "scale " << i << ": " << actual.scale[i] << ", expected " << expected.scale[i];
-  ASSERT_EQ(actual.codes.size(), expected.codes.size());
-  for (size_t i = 0; i < actual.codes.size(); ++i)
-    ASSERT_TRUE(actual.codes[i] == expected.codes[i] ||
-                both_nan(actual.codes[i], expected.codes[i]))
-        << "code " << i << ": " << int{actual.codes[i]} << ", expected " << int{expected.codes[i]};
-}
 
 /// Normal values whose scale varies over rows and columns, and some zeros.
 void fill_uneven(const TensorView& x) {
@@ -77,7 +35,7 @@ TEST(Quantize, MatchesDefinitionBitForBit) {
         for (const ScaleFormat format : kFormats) {
           const Padded x(type, rows, cols, 6, 1);
           fill_uneven(x.view);
-          const Storage q(rows, cols, tile);
+          const QuantizedStorage q(rows, cols, tile);
           quantize(tc.ctx, x.view, q.view, format);
           expect_equal(contents(q.view), ref::quantize(values(x.view), cols, tile, format));
         }
@@ -89,7 +47,7 @@ TEST(Quantize, DequantizesToCodeTimesScale) {
     for (const DType type : kFloatTypes)
       for (const ScaleTile tile : kTiles) {
         const Padded x(DType::kF32, rows, cols, 6, 1), y(type, rows, cols, 2, 2);
-        const Storage q(rows, cols, tile);
+        const QuantizedStorage q(rows, cols, tile);
         quantize(tc.ctx, x.view, q.view, ScaleFormat::kF32);
         dequantize(tc.ctx, q.view, y.view);
         expect_values(y.view, ref::dequantize(contents(q.view), cols, tile), 0,
@@ -104,7 +62,7 @@ TEST(Quantize, ErrorIsThatOfE4M3) {
   for (const ScaleTile tile : kTiles)
     for (const ScaleFormat format : kFormats) {
       const Tensor x = random_tensor(DType::kF32, {256, 256}, 1), y(DType::kF32, {256, 256});
-      const Storage q(256, 256, tile);
+      const QuantizedStorage q(256, 256, tile);
       quantize(tc.ctx, x, q.view, format);
       dequantize(tc.ctx, q.view, y);
       const double scale = (format == ScaleFormat::kPowerOfTwo ? 2 : 1) * max_abs(values(x)) / 448;
@@ -115,7 +73,7 @@ TEST(Quantize, ErrorIsThatOfE4M3) {
 TEST(Quantize, PowersOfTwoAreAtLeastTheScaleAndLessThanTwice) {
   TestContext tc;
   const Tensor x = random_tensor(DType::kF32, {64, 512}, 1);
-  const Storage exact(64, 512, kTile1x128), power(64, 512, kTile1x128);
+  const QuantizedStorage exact(64, 512, kTile1x128), power(64, 512, kTile1x128);
   quantize(tc.ctx, x, exact.view, ScaleFormat::kF32);
   quantize(tc.ctx, x, power.view, ScaleFormat::kPowerOfTwo);
   const std::vector<float> a = contents(exact.view).scale, b = contents(power.view).scale;
@@ -133,7 +91,7 @@ TEST(Quantize, ZerosStayZeroAndExtremesSurvive) {
     x.as<float>()[128] = 1e38f, x.as<float>()[129] = -1e36f;
     x.as<float>()[256] = 1e-38f;           // below what a scale is made of: at most lost
     x.as<float>()[384] = 448 * 0x1p-120f;  // the least full-scale amax
-    const Storage q(4, 128, kTile1x128);
+    const QuantizedStorage q(4, 128, kTile1x128);
     quantize(tc.ctx, x, q.view, format);
     dequantize(tc.ctx, q.view, y);
     for (int i = 0; i < 128; ++i) EXPECT_EQ(y.as<float>()[i], 0);
@@ -151,7 +109,7 @@ TEST(Quantize, NanStaysInItsPlaceAndInfinityMakesItsTileNan) {
       const Tensor x = random_tensor(DType::kF32, {128, 384}, 1), y(DType::kF32, {128, 384});
       x.as<float>()[200] = NAN;
       x.as<float>()[300] = INFINITY;
-      const Storage q(128, 384, tile);
+      const QuantizedStorage q(128, 384, tile);
       quantize(tc.ctx, x, q.view, format);
       expect_equal(contents(q.view), ref::quantize(values(x), 384, tile, format));
       dequantize(tc.ctx, q.view, y);
@@ -171,7 +129,7 @@ TEST(Requantize, IsQuantizeOfDequantized) {
       for (const ScaleFormat format : kFormats) {
         const Padded x(DType::kF32, rows, cols, 6, 1);
         fill_uneven(x.view);
-        const Storage from(rows, cols, kTile1x128), to(rows, cols, tile),
+        const QuantizedStorage from(rows, cols, kTile1x128), to(rows, cols, tile),
             expected(rows, cols, tile);
         const Tensor plain(DType::kF32, {rows, cols});
         quantize(tc.ctx, x.view, from.view, format);
@@ -186,7 +144,7 @@ TEST(Requantize, IsQuantizeOfDequantized) {
 TEST(Requantize, PowersOfTwoAddNoErrorToNormalValues) {
   TestContext tc;
   const Tensor x = random_tensor(DType::kF32, {256, 256}, 1);
-  const Storage rows(256, 256, kTile1x128), cols(256, 256, kTile128x1);
+  const QuantizedStorage rows(256, 256, kTile1x128), cols(256, 256, kTile128x1);
   const Tensor before(DType::kF32, {256, 256}), after(DType::kF32, {256, 256});
   quantize(tc.ctx, x, rows.view, ScaleFormat::kPowerOfTwo);
   requantize(tc.ctx, rows.view, cols.view, ScaleFormat::kPowerOfTwo);
@@ -204,7 +162,7 @@ TEST(Quantize, RowRangesShareTheScales) {
   TestContext tc;
   const Tensor x = random_tensor(DType::kF32, {300, 200}, 1), whole(DType::kF32, {300, 200});
   for (const ScaleTile tile : kTiles) {
-    const Storage all(300, 200, tile), parts(300, 200, tile);
+    const QuantizedStorage all(300, 200, tile), parts(300, 200, tile);
     quantize(tc.ctx, x, all.view, ScaleFormat::kF32);
     quantize(tc.ctx, x.view().row_range(0, 128), parts.view.row_range(0, 128), ScaleFormat::kF32);
     quantize(tc.ctx, x.view().row_range(128, 172), parts.view.row_range(128, 172),
@@ -221,7 +179,7 @@ TEST(Quantize, SameBitsForAnyTeam) {
   const Tensor x = random_tensor(DType::kBF16, {389, 513}, 1);
   for (const ScaleTile tile : kTiles)
     expect_same_for_threads([&](Context& ctx) {
-      const Storage q(389, 513, tile);
+      const QuantizedStorage q(389, 513, tile);
       quantize(ctx, x, q.view, ScaleFormat::kF32);
       const Tensor y(DType::kBF16, {389, 513});
       dequantize(ctx, q.view, y);

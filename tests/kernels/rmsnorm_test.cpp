@@ -1,6 +1,6 @@
 #include "kernels/rmsnorm.h"
 
-#include "ops_test.h"
+#include "quantized_test.h"
 
 namespace fathom {
 namespace {
@@ -51,6 +51,26 @@ TEST(Rmsnorm, KeepsRstd) {
     for (int64_t i = 0; i < 96; ++i) sum += std::pow(x.as<float>()[t * 96 + i], 2);
     EXPECT_NEAR(rstd.as<float>()[t] * std::sqrt(sum / 96 + kEps), 1, sum_error(96));
   }
+}
+
+TEST(Rmsnorm, QuantizedOutputIsThatOfTheF32Output) {
+  TestContext tc;
+  for (const auto [t, d] : kShapes)
+    for (const DType type : kFloatTypes) {
+      const Tensor x = random_tensor(type, {t, d}, 1), w = random_tensor(DType::kF32, {d}, 2);
+      const Tensor exact(DType::kF32, {t, d}), plain(type, {t, d}), y(type, {t, d});
+      const Tensor rstd(DType::kF32, {t}), rstd_q(DType::kF32, {t});
+      const QuantizedStorage both(t, d, kTile1x128), alone(t, d, kTile1x128);
+      rmsnorm_forward(tc.ctx, x, w, kEps, exact, rstd);
+      rmsnorm_forward(tc.ctx, x, w, kEps, plain, {});
+      rmsnorm_forward(tc.ctx, x, w, kEps, y, {both.view, ScaleFormat::kF32}, {});
+      rmsnorm_forward(tc.ctx, x, w, kEps, {}, {alone.view, ScaleFormat::kF32}, rstd_q);
+      EXPECT_EQ(bits(y), bits(plain));
+      EXPECT_EQ(bits(rstd_q), bits(rstd));
+      expect_equal(contents(both.view),
+                   ref::quantize(values(exact), d, kTile1x128, ScaleFormat::kF32));
+      expect_equal(contents(alone.view), contents(both.view));
+    }
 }
 
 // dx = rstd·(dy·w − x·c): relative to max|dy·w|·rstd plus max|x|·Σ|dy·w·x|/D·rstd³, which bounds

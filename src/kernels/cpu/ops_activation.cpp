@@ -1,44 +1,100 @@
-#include "kernels/cpu/ops_table.h"
 #include "kernels/cpu/vec_exp.h"
+#include "kernels/cpu/vec_quantize.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-void swiglu_forward(Rows gate_up, MutableRows y, int64_t rows, int64_t width) {
-  with_type(gate_up.bf16, [&](auto tx) {
-    with_type(y.bf16, [&](auto ty) {
-      for (int64_t r = 0; r < rows; ++r) {
-        const auto* g = static_cast<const decltype(tx)*>(gate_up.data) + r * gate_up.stride;
-        const auto* u = g + width;
-        auto* out = static_cast<decltype(ty)*>(y.data) + r * y.stride;
-        for_vectors(width, [&](int64_t i, auto part) {
-          const VecF gate = load(g + i, part);
-          store(out + i, gate / (1.0f + exp_vec(-gate)) * load(u + i, part), part);
-        });
-      }
-    });
+template <class Y, class X>
+void swiglu_forward_rows(const X& gate_up, const float* weight, MutableRows y,
+                         const QuantizedRows& q, int64_t rows, int64_t width) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto row = gate_up.row(r);
+    const float w = weight ? weight[r] : 1;
+    const auto value = [&](int64_t i, auto part) {
+      return silu_vec(row.load_at(i, part)).silu * row.load_at(width + i, part) * w;
+    };
+    Y* out = static_cast<Y*>(y.data) + r * y.stride;
+    if (q.codes.codes)
+      quantize_row(q, r, width, [&](int64_t i, auto part) {
+        const VecF v = value(i, part);
+        if (y.data) store(out + i, v, part);
+        return v;
+      });
+    else
+      for_vectors(width, [&](int64_t i, auto part) { store(out + i, value(i, part), part); });
+  }
+}
+
+void swiglu_forward(const Source& gate_up, const float* weight, MutableRows y,
+                    const QuantizedRows& q, int64_t rows, int64_t width) {
+  with_source(gate_up, [&](auto x) {
+    with_type(y.bf16,
+              [&](auto ty) { swiglu_forward_rows<decltype(ty)>(x, weight, y, q, rows, width); });
   });
 }
 
-template <class X, class DY, class DX>
-void swiglu_backward_row(const X* gate_up, const DY* dy, DX* dgate_up, int64_t width) {
+/// What a row's gradient is written to: dg at i, du at width + i.
+template <class T>
+struct GradientRow {
+  T* data;
+  float* scratch;
+  int64_t width;
+
+  template <class Part>
+  void put(int64_t i, VecF dg, VecF du, Part part) const {
+    if (data) store(data + i, dg, part), store(data + width + i, du, part);
+    if (scratch) store(scratch + i, dg, part), store(scratch + width + i, du, part);
+  }
+};
+
+/// With s = σ(g) and a = g·s: dg = dy·u·(s + a·(1 − s)), du = dy·a, where dy includes the weight.
+/// Returns the gradient of the weight, Σ dy·a·u.
+template <class X, class DY, class DX, class Act>
+float swiglu_backward_row(const X& gate_up, const DY* dy, float weight, GradientRow<DX> out,
+                          Act put_act) {
+  const int64_t width = out.width;
+  VecF sum = {};
   for_vectors(width, [&](int64_t i, auto part) {
-    const VecF g = load(gate_up + i, part), u = load(gate_up + width + i, part);
-    const VecF d = load(dy + i, part), s = sigmoid_vec(g);
-    store(dgate_up + i, d * u * (s * (1.0f + g * (1.0f - s))), part);
-    store(dgate_up + width + i, d * (g * s), part);
+    const VecF g = gate_up.load_at(i, part), u = gate_up.load_at(width + i, part);
+    const VecF d = load(dy + i, part);
+    const auto [s, a] = silu_vec(g);
+    const VecF act = a * u;
+    put_act(i, act * weight, part);
+    sum += d * act;
+    const VecF dw = d * weight;
+    out.put(i, dw * u * (s + a * (1.0f - s)), dw * a, part);
   });
+  return reduce_add(sum);
 }
 
-void swiglu_backward(Rows gate_up, Rows dy, MutableRows dgate_up, int64_t rows, int64_t width) {
-  with_type(gate_up.bf16, [&](auto tx) {
+template <class DX, class X, class DY>
+void swiglu_backward_rows(const X& gate_up, const float* weight, const DY* dy, int64_t dy_stride,
+                          const SwigluGradientRows& out, int64_t rows, int64_t width) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto put_act = [&](int64_t i, VecF v, auto part) {
+      if (!out.act.data) return;
+      const int64_t at = r * out.act.stride + i;
+      out.act.bf16 ? store(static_cast<BF16*>(out.act.data) + at, v, part)
+                   : store(static_cast<float*>(out.act.data) + at, v, part);
+    };
+    auto* dx = static_cast<DX*>(out.dgate_up.data);
+    const GradientRow<DX> row = {dx ? dx + r * out.dgate_up.stride : nullptr, out.scratch, width};
+    const float dweight = swiglu_backward_row(gate_up.row(r), dy + r * dy_stride,
+                                              weight ? weight[r] : 1, row, put_act);
+    if (out.dweight) out.dweight[r] = dweight;
+    if (out.quantized.codes.codes)
+      quantize_row(out.quantized, r, 2 * width,
+                   [&](int64_t i, auto part) { return load(out.scratch + i, part); });
+  }
+}
+
+void swiglu_backward(const Source& gate_up, const float* weight, Rows dy,
+                     const SwigluGradientRows& out, int64_t rows, int64_t width) {
+  with_source(gate_up, [&](auto x) {
     with_type(dy.bf16, [&](auto tdy) {
-      with_type(dgate_up.bf16, [&](auto tdx) {
-        for (int64_t r = 0; r < rows; ++r)
-          swiglu_backward_row(static_cast<const decltype(tx)*>(gate_up.data) + r * gate_up.stride,
-                              static_cast<const decltype(tdy)*>(dy.data) + r * dy.stride,
-                              static_cast<decltype(tdx)*>(dgate_up.data) + r * dgate_up.stride,
-                              width);
+      with_type(out.dgate_up.bf16, [&](auto tdx) {
+        swiglu_backward_rows<decltype(tdx)>(x, weight, static_cast<const decltype(tdy)*>(dy.data),
+                                            dy.stride, out, rows, width);
       });
     });
   });

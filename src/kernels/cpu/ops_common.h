@@ -26,12 +26,13 @@ inline MutableRows mutable_rows_of(const char* kernel, const char* argument,
   return rows_of<MutableRows>(kernel, argument, view);
 }
 
-/// Elements from (row, col) on.
+/// Elements from (row, col) on. No output stays no output.
 inline Rows at(Rows r, int64_t row, int64_t col = 0) {
   const int64_t offset = (row * r.stride + col) * (r.bf16 ? 2 : 4);
   return {static_cast<const std::byte*>(r.data) + offset, r.stride, r.bf16};
 }
 inline MutableRows at(MutableRows r, int64_t row, int64_t col = 0) {
+  if (!r.data) return r;
   const int64_t offset = (row * r.stride + col) * (r.bf16 ? 2 : 4);
   return {static_cast<std::byte*>(r.data) + offset, r.stride, r.bf16};
 }

@@ -1,5 +1,4 @@
-#include "kernels/cpu/ops_table.h"
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/vec_quantize.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
@@ -15,29 +14,60 @@ Row<T> row_of(const T* data, int64_t stride, int64_t row, int64_t rows) {
   return {data + row * stride, data + (row + 1 < rows ? row + 1 : row) * stride};
 }
 
-template <class X, class Y>
-void forward_row(Row<X> x, const float* w, float eps, Y* y, float* rstd_out, int64_t cols) {
+template <class X>
+float rstd_of(const X* x, float eps, int64_t cols) {
   const float sum = sum_vectors(cols, [&](int64_t i, auto part) {
-    const VecF v = load(x.data + i, part);
+    const VecF v = load(x + i, part);
     return v * v;
   });
-  const float rstd = 1.0f / __builtin_sqrtf(sum / static_cast<float>(cols) + eps);
-  for_vectors(cols, [&](int64_t i, auto part) {
-    __builtin_prefetch(x.next + i);
-    store(y + i, load(x.data + i, part) * rstd * load(w + i, part), part);
-  });
-  if (rstd_out) *rstd_out = rstd;
+  return 1.0f / __builtin_sqrtf(sum / static_cast<float>(cols) + eps);
 }
 
-void forward(Rows x, const float* w, float eps, MutableRows y, float* rstd, int64_t rows,
-             int64_t cols) {
+/// `write` takes the normalised values of the row.
+template <class X, class Write>
+void forward_rows(Rows x, const float* w, float eps, float* rstd_out, int64_t rows, int64_t cols,
+                  Write write) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const Row<X> row = row_of(static_cast<const X*>(x.data), x.stride, r, rows);
+    const float rstd = rstd_of(row.data, eps, cols);
+    if (rstd_out) rstd_out[r] = rstd;
+    write(r, [&](int64_t i, auto part) {
+      __builtin_prefetch(row.next + i);
+      return load(row.data + i, part) * rstd * load(w + i, part);
+    });
+  }
+}
+
+template <class X, class Y>
+void forward_as(Rows x, const float* w, float eps, MutableRows y, const QuantizedRows& q,
+                float* rstd, int64_t rows, int64_t cols) {
+  auto* y_data = static_cast<Y*>(y.data);
+  const auto write_y = [&](int64_t r, auto value) {
+    Y* out = y_data + r * y.stride;
+    for_vectors(cols, [&](int64_t i, auto part) { store(out + i, value(i, part), part); });
+  };
+  const auto write_q = [&](int64_t r, auto value) { quantize_row(q, r, cols, value); };
+  const auto write_both = [&](int64_t r, auto value) {
+    Y* out = y_data + r * y.stride;
+    quantize_row(q, r, cols, [&](int64_t i, auto part) {
+      const VecF v = value(i, part);
+      store(out + i, v, part);
+      return v;
+    });
+  };
+  if (!q.codes.codes)
+    forward_rows<X>(x, w, eps, rstd, rows, cols, write_y);
+  else if (!y_data)
+    forward_rows<X>(x, w, eps, rstd, rows, cols, write_q);
+  else
+    forward_rows<X>(x, w, eps, rstd, rows, cols, write_both);
+}
+
+void forward(Rows x, const float* w, float eps, MutableRows y, const QuantizedRows& q, float* rstd,
+             int64_t rows, int64_t cols) {
   with_type(x.bf16, [&](auto tx) {
     with_type(y.bf16, [&](auto ty) {
-      const auto* xp = static_cast<const decltype(tx)*>(x.data);
-      auto* yp = static_cast<decltype(ty)*>(y.data);
-      for (int64_t r = 0; r < rows; ++r)
-        forward_row(row_of(xp, x.stride, r, rows), w, eps, yp + r * y.stride,
-                    rstd ? rstd + r : nullptr, cols);
+      forward_as<decltype(tx), decltype(ty)>(x, w, eps, y, q, rstd, rows, cols);
     });
   });
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/cpu/ops_common.h"
-#include "kernels/quantized.h"
+#include "kernels/quantize.h"
 #include "numerics/e4m3.h"
 
 // Quantized views as the kernels of the operators take them.
@@ -26,8 +26,23 @@ inline ScaledCodes scaled_codes_of(const char* kernel, const ConstQuantizedView&
           q.first_row};
 }
 
-/// From (row, col) on; col is a multiple of 128.
+inline Source source_of(const char* kernel, const char* argument, const GemmInput& x) {
+  if (!x.scale) return {rows_of(kernel, argument, x.values), {}};
+  return {{}, scaled_codes_of(kernel, {x.values, x.scale, x.tile, x.first_row})};
+}
+
+/// An output of rows x cols in tiles of 1x128, which may be empty.
+inline QuantizedRows quantized_rows_of(const char* kernel, const QuantizedOutput& q, int64_t rows,
+                                       int64_t cols) {
+  if (!q) return {};
+  FATHOM_ASSERT(q.view.tile == kTile1x128);
+  check_shape(kernel, "quantized output", q.view.codes, {rows, cols});
+  return {scaled_codes_of(kernel, q.view), q.format == ScaleFormat::kPowerOfTwo};
+}
+
+/// From (row, col) on; col is a multiple of 128. Nothing stays nothing.
 inline ScaledCodes at(ScaledCodes q, int64_t row, int64_t col = 0) {
+  if (!q.codes) return q;
   q.codes += row * q.stride + col;
   q.scale += col / q.tile_cols;
   q.first_row += row;
@@ -36,6 +51,13 @@ inline ScaledCodes at(ScaledCodes q, int64_t row, int64_t col = 0) {
 inline Source at(const Source& x, int64_t row, int64_t col = 0) {
   if (x.codes.codes) return {{}, at(x.codes, row, col)};
   return {at(x.rows, row, col), {}};
+}
+inline QuantizedRows at(const QuantizedRows& q, int64_t row) {
+  return {at(q.codes, row), q.power_of_two};
+}
+template <class T>
+T* at(T* p, int64_t i) {
+  return p ? p + i : nullptr;
 }
 
 }  // namespace fathom::kernels::cpu

@@ -24,9 +24,31 @@ struct MutableRows {
   bool bf16;
 };
 
+/// E4M3 codes with scales: value (r, c) is codes[r·stride + c] times
+/// scale[(first_row + r) / tile_rows · scale_stride + c / tile_cols]; tile sides are 1 or 128.
+struct ScaledCodes {
+  E4M3* codes;
+  int64_t stride;
+  float* scale;
+  int64_t scale_stride, tile_rows, tile_cols, first_row;
+};
+
+/// An input of either kind: codes with scales, or rows if there are none.
+struct Source {
+  Rows rows;
+  ScaledCodes codes;
+};
+
+/// Where a quantized output goes, in tiles of 1x128; no codes: nowhere.
+struct QuantizedRows {
+  ScaledCodes codes;
+  bool power_of_two;
+};
+
 struct NormOps {
-  void (*forward)(Rows x, const float* w, float eps, MutableRows y, float* rstd, int64_t rows,
-                  int64_t cols);
+  /// Of y and q at least one; rstd may be null.
+  void (*forward)(Rows x, const float* w, float eps, MutableRows y, const QuantizedRows& q,
+                  float* rstd, int64_t rows, int64_t cols);
   void (*backward_input)(Rows dy, Rows x, const float* w, const float* rstd, MutableRows dx,
                          bool accumulate, int64_t rows, int64_t cols);
   /// dw[c] += Σ_rows dy·x·rstd, rows in order.
@@ -34,9 +56,22 @@ struct NormOps {
                           int64_t cols);
 };
 
+/// What the backward pass of SwiGLU writes: of dgate_up and its quantized form at least one, what
+/// else is not null.
+struct SwigluGradientRows {
+  MutableRows dgate_up;
+  QuantizedRows quantized;
+  MutableRows act;
+  float* dweight;
+  float* scratch;  ///< 2·width values, if quantized
+};
+
 struct ActivationOps {
-  void (*swiglu_forward)(Rows gate_up, MutableRows y, int64_t rows, int64_t width);
-  void (*swiglu_backward)(Rows gate_up, Rows dy, MutableRows dgate_up, int64_t rows, int64_t width);
+  /// weight, one a row, may be null for ones; of y and q at least one.
+  void (*swiglu_forward)(const Source& gate_up, const float* weight, MutableRows y,
+                         const QuantizedRows& q, int64_t rows, int64_t width);
+  void (*swiglu_backward)(const Source& gate_up, const float* weight, Rows dy,
+                          const SwigluGradientRows& out, int64_t rows, int64_t width);
   void (*sigmoid)(const float* x, float* y, int64_t n);
   void (*softmax)(const float* x, float* y, int64_t n);
   /// e^x, sigmoid's and softmax's building block; here for its test.
@@ -79,21 +114,6 @@ struct OptimizerOps {
                 int64_t n);
   /// average = decay·average + one_minus_decay·w.
   void (*ema)(float decay, float one_minus_decay, const float* w, MutableRows average, int64_t n);
-};
-
-/// E4M3 codes with scales: value (r, c) is codes[r·stride + c] times
-/// scale[(first_row + r) / tile_rows · scale_stride + c / tile_cols]; tile sides are 1 or 128.
-struct ScaledCodes {
-  E4M3* codes;
-  int64_t stride;
-  float* scale;
-  int64_t scale_stride, tile_rows, tile_cols, first_row;
-};
-
-/// What is quantized: codes with scales, or rows if there are none.
-struct Source {
-  Rows rows;
-  ScaledCodes codes;
 };
 
 struct QuantizeOps {

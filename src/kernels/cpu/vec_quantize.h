@@ -97,7 +97,15 @@ inline void quantize_row(int64_t cols, bool power_of_two, E4M3* codes, float* sc
   }
 }
 
-/// Rows of codes with scales, as a source of values.
+/// Row r of a quantized output.
+template <class Value>
+inline void quantize_row(const QuantizedRows& q, int64_t r, int64_t cols, Value value) {
+  quantize_row(cols, q.power_of_two, q.codes.codes + r * q.codes.stride,
+               q.codes.scale + (q.codes.first_row + r) * q.codes.scale_stride, value);
+}
+
+/// Rows of codes with scales, as a source of values. A vector of columns must not reach over two
+/// tiles.
 struct CodeRows {
   ScaledCodes q;
 
