@@ -10,96 +10,97 @@ namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
 constexpr int64_t kDepth = 4;  // words of K between a load and a store of the sums
-constexpr int64_t kWide = kVectorBytes == 64 ? 4 : 2;  // vectors of columns: as registers allow
-constexpr int64_t kWideCols = kWide * kLanes;
 // B is asked for this long before it is used: the latency of memory at the rate of one core.
 constexpr int64_t kRowsAheadBytes = 8192;
 
-/// The elements of kWideCols columns of one row of B.
+/// Vectors of columns taken at once: one cache line of each row of B, which streams 1.4 times as
+/// fast as two on Zen 5.
+template <class T>
+constexpr int64_t kVectorsOfLine = kVectorBytes < 64
+                                       ? 2
+                                       : 64 / kLanes / static_cast<int64_t>(sizeof(T));
+
+/// The words of V·kLanes columns from one row of B (a word is one element of K), or from two, p and
+/// p + stride.
 template <class Word, class T>
-struct AcrossRow {
+struct Across {
   using Table = NoTable;
-  static void load(const T* p, const Table&, VecF (&out)[kWide]) {
-    unrolled<kWide>([&](auto v) { out[v] = Word::convert(p + v * kLanes, Full{}); });
+  template <int64_t V>
+  static void load(const T* p, int64_t, const Table&, VecF (&out)[V]) {
+    unrolled<V>([&](auto v) { out[v] = Word::convert(p + v * kLanes, Full{}); });
   }
 };
+
 template <class Word>
-struct AcrossRow<Word, E4M3> {
+struct Across<Word, E4M3> {
   using Table = ScaledDecoder<Word>;
-  static void load(const E4M3* p, const Table& table, VecF (&out)[kWide]) {
-    unrolled<kWide>([&](auto v) {
+  template <int64_t V>
+  static void load(const E4M3* p, int64_t, const Table& table, VecF (&out)[V]) {
+    unrolled<V>([&](auto v) {
       out[v] = bit_cast_vec<VecF>(table(load_bits<VecQ>(p + v * kLanes, Full{})));
     });
   }
 };
+
 #if defined(__AVX512VBMI__)
 template <>
-struct AcrossRow<WordRounded, E4M3> {
+struct Across<WordRounded, E4M3> {
   using Table = E4M3ToBF16;
-  static void load(const E4M3* p, const Table& table, VecF (&out)[kWide]) {
+  static void load(const E4M3* p, int64_t, const Table& table, VecF (&out)[4]) {
     const TwoVecW words = decode_words(load_bits<VecB>(p, Full{}), table);
-    VecH half[kWide];
+    VecH half[4];
     __builtin_memcpy(half, &words, sizeof half);
-    unrolled<kWide>([&](auto v) { out[v] = widen(half[v]); });
+    unrolled<4>([&](auto v) { out[v] = widen(half[v]); });
   }
 };
 #endif
 
 #if defined(__AVX512BF16__)
-/// The BF16 of kWideCols columns of one row of B, two vectors.
-inline TwoVecW row_words(const BF16* p, const NoTable&) {
-  TwoVecW words;
-  __builtin_memcpy(&words, p, sizeof words);
-  return words;
-}
-inline TwoVecW row_words(const float* p, const NoTable&) {
-  TwoVecW words;
-  VecH half[4];
-  unrolled<4>([&](auto v) { half[v] = narrow(load(p + v * kLanes, Full{})); });
-  __builtin_memcpy(&words, half, sizeof words);
-  return words;
-}
-inline TwoVecW row_words(const E4M3* p, const E4M3ToBF16& table) {
-  return decode_words(load_bits<VecB>(p, Full{}), table);
-}
-
 /// a0 b0 a1 b1 … of the lower or upper halves of two rows.
 template <int64_t kHalf, size_t... L>
-inline VecF interleave_words(VecW a, VecW b, std::index_sequence<L...>) {
-  constexpr int64_t n = 2 * kLanes;
+inline VecF interleave_half(VecW a, VecW b, std::index_sequence<L...>) {
   return bit_cast_vec<VecF>(__builtin_shufflevector(
-      a, b, static_cast<int>(kHalf * kLanes + int64_t{L / 2} + (L % 2 ? n : 0))...));
+      a, b, static_cast<int>(kHalf * kLanes + int64_t{L / 2} + (L % 2 ? 2 * kLanes : 0))...));
 }
-inline void interleave_rows(VecW a, VecW b, VecF& low, VecF& high) {
+inline void interleave(VecW a, VecW b, VecF& low, VecF& high) {
   constexpr auto lanes = std::make_index_sequence<2 * kLanes>();
-  low = interleave_words<0>(a, b, lanes);
-  high = interleave_words<1>(a, b, lanes);
+  low = interleave_half<0>(a, b, lanes);
+  high = interleave_half<1>(a, b, lanes);
 }
 
-template <class T>
-struct AcrossRow<WordPair, T> {
+template <>
+struct Across<WordPair, BF16> {
   using Table = NoTable;
+  template <int64_t V>
+  static void load(const BF16* p, int64_t stride, const Table&, VecF (&out)[V]) {
+    unrolled<V / 2>([&](auto i) {
+      const BF16* at = p + i * 2 * kLanes;
+      interleave(load_bits<VecW>(at, Full{}), load_bits<VecW>(at + stride, Full{}), out[2 * i],
+                 out[2 * i + 1]);
+    });
+  }
 };
 template <>
-struct AcrossRow<WordPair, E4M3> {
+struct Across<WordPair, float> {
+  using Table = NoTable;
+  template <int64_t V>
+  static void load(const float* p, int64_t stride, const Table&, VecF (&out)[V]) {
+    unrolled<V>([&](auto v) {
+      out[v] = bit_cast_vec<VecF>(words_across<WordPair>(p + v * kLanes, stride, kLanes, 2));
+    });
+  }
+};
+template <>
+struct Across<WordPair, E4M3> {
   using Table = E4M3ToBF16;
+  static void load(const E4M3* p, int64_t stride, const Table& table, VecF (&out)[4]) {
+    const TwoVecW a = decode_words(load_bits<VecB>(p, Full{}), table);
+    const TwoVecW b = decode_words(load_bits<VecB>(p + stride, Full{}), table);
+    interleave(a.first, b.first, out[0], out[1]);
+    interleave(a.second, b.second, out[2], out[3]);
+  }
 };
 #endif
-
-/// The words of kWideCols columns from rows p, p + stride, … of B.
-template <class Word, class T>
-inline void words_of_rows(const T* p, [[maybe_unused]] int64_t stride,
-                          const typename AcrossRow<Word, T>::Table& table, VecF (&out)[kWide]) {
-#if defined(__AVX512BF16__)
-  if constexpr (Word::kElements == 2) {
-    const TwoVecW a = row_words(p, table), b = row_words(p + stride, table);
-    interleave_rows(a.first, b.first, out[0], out[1]);
-    interleave_rows(a.second, b.second, out[2], out[3]);
-    return;
-  }
-#endif
-  if constexpr (Word::kElements == 1) AcrossRow<Word, T>::load(p, table, out);
-}
 
 template <class Unit, class T>
 class RowStream {
@@ -114,7 +115,7 @@ class RowStream {
 
   void run() {
     const auto sums_bytes =
-        static_cast<size_t>((x_.cols + kWideCols - 1) / kWideCols * kWideCols) * sizeof(float);
+        static_cast<size_t>((x_.cols + kCols - 1) / kCols * kCols) * sizeof(float);
     for (int64_t m = 0; m < x_.rows; ++m) std::memset(x_.sums + m * x_.sums_stride, 0, sums_bytes);
     int64_t k = 0;
     for (; k + kDepth * kElements <= x_.k; k += kDepth * kElements) add_rows<kDepth>(k);
@@ -123,8 +124,10 @@ class RowStream {
 
  private:
   using Word = typename Unit::Word;
-  using Table = typename AcrossRow<Word, T>::Table;
+  using Table = typename Across<Word, T>::Table;
   static constexpr int64_t kElements = Word::kElements;
+  static constexpr int64_t V = kVectorsOfLine<T>;
+  static constexpr int64_t kCols = V * kLanes;
   static_assert(sizeof(Table) <= kScaleTableBytes);
 
   const T* row(int64_t k, int64_t j) const {
@@ -149,47 +152,48 @@ class RowStream {
     if (k == 0 || (x_.b.first_row + k) % kScaleSide == 0) make_tables(k);
     int64_t j = 0;
     if (k + W * kElements <= x_.k)
-      for (; j + kWideCols <= x_.cols; j += kWideCols) {
+      for (; j + kCols <= x_.cols; j += kCols) {
         prefetch<W>(k, j);
         add_wide<W>(k, row(k, j), x_.b.stride, j);
       }
-    for (; j < x_.cols; j += kWideCols) add_corner<W>(k, j);
+    for (; j < x_.cols; j += kCols) add_corner<W>(k, j);
   }
 
   template <int64_t W>
   void prefetch(int64_t k, int64_t j) const {
     constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
     for (int64_t i = 0; i < W * kElements; ++i)
-      for (int64_t c = 0; c < kWideCols; c += kLine)
+      for (int64_t c = 0; c < kCols; c += kLine)
         __builtin_prefetch(row(k + rows_ahead_ + i, j + c));
   }
 
   template <int64_t W>
-  void add_wide(int64_t k, const T* p, int64_t stride, int64_t j) const {
-    VecF b[W][kWide];
+  [[gnu::flatten]] void add_wide(int64_t k, const T* p, int64_t stride, int64_t j) const {
+    VecF b[W][V];
     const Table& t = table(j);
-    unrolled<W>([&](auto w) { words_of_rows<Word>(p + w * kElements * stride, stride, t, b[w]); });
+    unrolled<W>(
+        [&](auto w) { Across<Word, T>::load(p + w * kElements * stride, stride, t, b[w]); });
     const std::byte* a = x_.a + k / kElements * 4;
     float* sums = x_.sums + j;
     for (int64_t m = 0; m < x_.rows; ++m, a += row_bytes_, sums += x_.sums_stride) {
-      VecF sum[kWide];
-      unrolled<kWide>([&](auto v) { sum[v] = load(sums + v * kLanes, Full{}); });
+      VecF sum[V];
+      unrolled<V>([&](auto v) { sum[v] = load(sums + v * kLanes, Full{}); });
       unrolled<W>([&](auto w) {
         const VecF a_w = Unit::broadcast(a + w * 4);
-        unrolled<kWide>([&](auto v) { sum[v] = Unit::multiply_add(sum[v], a_w, b[w][v]); });
+        unrolled<V>([&](auto v) { sum[v] = Unit::multiply_add(sum[v], a_w, b[w][v]); });
       });
-      unrolled<kWide>([&](auto v) { store(sums + v * kLanes, sum[v], Full{}); });
+      unrolled<V>([&](auto v) { store(sums + v * kLanes, sum[v], Full{}); });
     }
   }
 
   /// Where B has fewer columns or rows: through a copy padded with zeros.
   template <int64_t W>
   void add_corner(int64_t k, int64_t j) const {
-    T whole[W * kElements][kWideCols] = {};
-    const int64_t rows = std::min(W * kElements, x_.k - k), cols = std::min(kWideCols, x_.cols - j);
+    T whole[W * kElements][kCols] = {};
+    const int64_t rows = std::min(W * kElements, x_.k - k), cols = std::min(kCols, x_.cols - j);
     for (int64_t i = 0; i < rows; ++i)
       __builtin_memcpy(whole[i], row(k + i, j), static_cast<size_t>(cols) * sizeof(T));
-    add_wide<W>(k, whole[0], kWideCols, j);
+    add_wide<W>(k, whole[0], kCols, j);
   }
 
   const StreamBlock& x_;

@@ -12,13 +12,9 @@ namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
 constexpr int64_t kStreams = 4;
-// Rows that sums and the words of B fit the registers with: read from storage, and from words in
-// L1.
-constexpr int64_t kRowsStored = kVectorBytes == 64 ? 4 : 2;
-constexpr int64_t kRowsInWords = kVectorBytes == 64 ? 6 : 2;
-// Words of a column decoded before rows beyond kRowsStored meet them: four columns take 8 KiB of
-// L1.
-constexpr int64_t kChunkWords = 512;
+// Rows whose sums fit the registers beside what decodes four columns. More rows pass over the same
+// columns again, which are in L1 or L2 by then.
+constexpr int64_t kRowsAtOnce = kVectorBytes < 64 ? 2 : 6;
 // How far ahead of the loads a stream is asked for. Measured on Zen 5, where decoding E4M3 leaves
 // the out-of-order window too short to cover the latency of memory.
 template <class T>
@@ -30,7 +26,8 @@ struct FloatsOf {
 };
 using Vec4 = FloatsOf<16>::Type;
 
-/// Adds the halves of a vector until four lanes are left, as reduce_add does.
+/// Adds the halves of a vector until four lanes are left, as
+/// reduce_add does.
 template <class V>
 Vec4 fold(V v) {
   if constexpr (sizeof(V) == sizeof(Vec4)) {
@@ -45,7 +42,8 @@ Vec4 fold(V v) {
   }
 }
 
-/// reduce_add of four vectors side by side, in the same order of additions: the same bits.
+/// reduce_add of four vectors side by side, in the same order of
+/// additions: the same bits.
 inline Vec4 reduce_four(const VecF (&sum)[kStreams]) {
   const Vec4 a = fold(sum[0]), b = fold(sum[1]), c = fold(sum[2]), d = fold(sum[3]);
   const Vec4 ab =
@@ -55,8 +53,9 @@ inline Vec4 reduce_four(const VecF (&sum)[kStreams]) {
   return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
 
-/// Four columns as stored, `gap` elements apart, and where to prefetch for what comes after them:
-/// at element k of a column, ahead_low elements further, from turn on ahead_high.
+/// Four columns as stored, `gap` elements apart, and where to
+/// prefetch for what comes after them: at element k of a column,
+/// ahead_low elements further, from turn on ahead_high.
 template <class Word, class T>
 struct StoredColumns {
   using Source = AlongK<Word, T>;
@@ -81,22 +80,8 @@ struct StoredColumns {
   }
 };
 
-/// Four columns decoded before.
-template <class Word>
-struct WordColumns {
-  const std::byte* words;  // kChunkWords a column
-  static constexpr int64_t kVectors = 1;
-  static constexpr int64_t kStep = kLanes * Word::kElements;
-  void load(int64_t k, int64_t, VecF (&out)[kStreams][kVectors]) const {
-    unrolled<kStreams>([&](auto c) {
-      __builtin_memcpy(&out[c][0], words + c * kChunkWords * 4 + k / Word::kElements * 4,
-                       kVectorBytes);
-    });
-  }
-};
-
-/// sum[r][c] += products of R rows of A, from words row_bytes apart, with elements [0, k) of four
-/// columns.
+/// sum[r][c] += products of R rows of A, from words row_bytes
+/// apart, with elements [0, k) of four columns.
 template <class Unit, int64_t R, class Columns>
 inline void add_dots(const std::byte* a, int64_t row_bytes, int64_t k, const Columns& columns,
                      VecF (&sum)[R][kStreams]) {
@@ -135,7 +120,12 @@ class DotStream {
 
   void run() {
     make_tables();
-    for (int64_t j = 0; j < quarter_; ++j) x_.rows <= kRowsStored ? from_storage(j) : from_words(j);
+    const int64_t groups = (x_.rows + kRowsAtOnce - 1) / kRowsAtOnce;
+    for (int64_t j = 0; j < quarter_; ++j)
+      for (int64_t g = 0; g < groups; ++g) {
+        const int64_t row = x_.rows * g / groups, end = x_.rows * (g + 1) / groups;
+        with_rows<kRowsAtOnce>(end - row, [&](auto rows) { columns_by_rows<rows>(j, row); });
+      }
     for (int64_t j = quarter_ * kStreams; j < x_.cols; ++j) last_column(j);
   }
 
@@ -155,8 +145,9 @@ class DotStream {
     return static_cast<const T*>(x_.b.data) + (x_.col + j) * x_.b.stride;
   }
 
-  /// Columns j of the quarters. Prefetching goes on in the next columns of each; from the last
-  /// ones, where the quarters of a next block of as many columns would be.
+  /// Columns j of the quarters. Prefetching goes on in the next
+  /// columns of each; from the last ones, where the quarters of a
+  /// next block of as many columns would be.
   Stored columns(int64_t j) const {
     constexpr int64_t kAhead = kAheadBytes<T> / static_cast<int64_t>(sizeof(T));
     const int64_t skipped = kAhead / x_.k, rest = kAhead % x_.k;
@@ -169,56 +160,12 @@ class DotStream {
             x_.k - rest, further(skipped + 1) + rest - x_.k};
   }
 
-  void from_storage(int64_t j) {
-    with_rows<kRowsStored>(x_.rows, [&]<int64_t R>(std::integral_constant<int64_t, R>) {
-      VecF sum[R][kStreams];
-      unrolled<R * kStreams>([&](auto i) { sum[i / kStreams][i % kStreams] = VecF{}; });
-      add_dots<Unit>(x_.a, row_bytes_, x_.k, columns(j), sum);
-      unrolled<R>([&](auto r) { store(sum[r], r, j); });
-    });
-  }
-
-  /// More rows than registers: chunks of the columns are decoded into L1 and met by a few rows
-  /// after the other.
-  void from_words(int64_t j) {
-    alignas(64) std::byte words[kStreams * kChunkWords * 4];
-    VecF sum[kSmallM][kStreams] = {};
-    Stored from = columns(j);
-    constexpr int64_t kChunk = kChunkWords * Word::kElements;
-    const int64_t groups = (x_.rows + kRowsInWords - 1) / kRowsInWords;
-    for (int64_t k = 0; k < x_.k; k += kChunk) {
-      const int64_t count = std::min(kChunk, x_.k - k);
-      decode(from, k, count, words);
-      for (int64_t g = 0; g < groups; ++g) {
-        const int64_t row = x_.rows * g / groups, end = x_.rows * (g + 1) / groups;
-        with_rows<kRowsInWords>(end - row, [&]<int64_t R>(std::integral_constant<int64_t, R>) {
-          add_chunk<R>(row, k, count, words, sum + row);
-        });
-      }
-    }
-    for (int64_t r = 0; r < x_.rows; ++r) store(sum[r], r, j);
-  }
-
-  static void decode(const Stored& from, int64_t k, int64_t count, std::byte* words) {
-    constexpr int64_t kBytes = Stored::kVectors * kVectorBytes;
-    for (int64_t at = 0; at < count; at += Stored::kStep, words += kBytes) {
-      VecF b[kStreams][Stored::kVectors];
-      from.load(k + at, count - at, b);
-      for (int64_t c = 0; c < kStreams; ++c)
-        __builtin_memcpy(words + c * kChunkWords * 4, b[c], sizeof b[c]);
-    }
-  }
-
   template <int64_t R>
-  void add_chunk(int64_t row, int64_t k, int64_t count, const std::byte* words,
-                 VecF (*sums)[kStreams]) const {
+  [[gnu::flatten]] void columns_by_rows(int64_t j, int64_t row) const {
     VecF sum[R][kStreams];
-    unrolled<R * kStreams>(
-        [&](auto i) { sum[i / kStreams][i % kStreams] = sums[i / kStreams][i % kStreams]; });
-    const std::byte* a = x_.a + row * row_bytes_ + k / Word::kElements * 4;
-    add_dots<Unit>(a, row_bytes_, count, WordColumns<Word>{words}, sum);
-    unrolled<R * kStreams>(
-        [&](auto i) { sums[i / kStreams][i % kStreams] = sum[i / kStreams][i % kStreams]; });
+    unrolled<R * kStreams>([&](auto i) { sum[i / kStreams][i % kStreams] = VecF{}; });
+    add_dots<Unit>(x_.a + row * row_bytes_, row_bytes_, x_.k, columns(j), sum);
+    unrolled<R>([&](auto r) { store(sum[r], row + r, j); });
   }
 
   void store(const VecF (&sum)[kStreams], int64_t row, int64_t j) const {
@@ -227,7 +174,8 @@ class DotStream {
     for (int64_t c = 0; c < kStreams; ++c) out[c * quarter_] = dots[c];
   }
 
-  /// One column of the at most three left over, for one row after the other.
+  /// One column of the at most three left over, for one row after
+  /// the other.
   void last_column(int64_t j) const {
     using Source = typename Stored::Source;
     for (int64_t r = 0; r < x_.rows; ++r) {

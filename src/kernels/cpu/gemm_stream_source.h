@@ -85,10 +85,11 @@ inline void load_tail(const T* p, int64_t count, const typename AlongK<Word, T>:
               static_cast<size_t>(kStep - count) * kElementBytes);
 }
 
-/// Rows of A as words, each padded with zeros to whole steps of any source.
+/// Rows of A as words, each padded with zeros to whole steps of any source, and by a cache line so
+/// that rows of 2^n words do not fall into the same sets of L1.
 inline int64_t word_row_bytes(int64_t k, int64_t elements) {
   constexpr int64_t kUnit = 4 * kVectorBytes;
-  return ((k + elements - 1) / elements * 4 + kUnit - 1) / kUnit * kUnit;
+  return ((k + elements - 1) / elements * 4 + kUnit - 1) / kUnit * kUnit + 64;
 }
 
 template <class Word>
