@@ -16,10 +16,10 @@ namespace {
 using Kind = Resource::Kind;
 
 /// RoCE v2's UDP destination port, and the first of the source ports that queue pairs draw from.
+constexpr uint64_t kRoceUdpPort = 4791, kFirstUdpPort = 49152;
+
 /// 16 bytes each in the table and 4 in the solver: within 8 GB.
 constexpr size_t kMostUses = 300'000'000;
-
-constexpr uint64_t kRoceUdpPort = 4791, kFirstUdpPort = 49152;
 
 }  // namespace
 

@@ -151,8 +151,7 @@ std::vector<EdgeShare> RoutingGraph::spread(int from, int to) {
         const Edge& edge = edges_[static_cast<size_t>(e)];
         const auto ahead = static_cast<size_t>(edge.to);
         if (t.distance[ahead] != t.distance[static_cast<size_t>(v)] - 1) continue;
-        const double share =
-            arriving * std::min(edge.links, t.width[ahead]) / t.width[static_cast<size_t>(v)];
+        const double share = arriving * ways_ahead(edge, t) / t.width[static_cast<size_t>(v)];
         out.push_back({e, share});
         next[edge.to] += share;
       }
