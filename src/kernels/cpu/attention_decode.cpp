@@ -37,8 +37,9 @@ View head_row(const View& x_THN, int64_t t, int64_t h) {
 }
 
 /// A batch of tokens, whose (token, head) pairs are rows of one matrix. Segments of the cache are
-/// attended to in waves, one partial result each, and merged in their order. Where there are too
-/// few segments to go round, each is shared out by groups of pairs.
+/// attended to in waves, one partial result each, and merged in their order. Threads take runs of
+/// segments, so that memory is read in long stretches; where there are too few to go round, each
+/// run is shared out by groups of pairs.
 class Batch {
  public:
   Batch(Context& ctx, const AbsorbedDecode& d, const LatentKernels& kernels, int64_t t_begin,
@@ -60,8 +61,9 @@ class Batch {
     segments_ = ceil_div(end_, segment_);
     const int64_t part_bytes = padded_pairs() * (latent_ + 2) * 4, threads = ctx.pool.size();
     wave_ = std::min(segments_, std::max(kPartBytes / part_bytes, 2 * threads));
-    groups_ = std::clamp<int64_t>(ceil_div(4 * threads, wave_), 1, k_.panels(pairs_));
-    if (threads == 1) groups_ = 1;
+    runs_ = threads == 1 ? 1 : std::min(wave_, 4 * threads);
+    groups_ =
+        threads == 1 ? 1 : std::clamp<int64_t>(ceil_div(4 * threads, runs_), 1, k_.panels(pairs_));
     allocate();
     pack_queries();
   }
@@ -69,9 +71,10 @@ class Batch {
   void run() {
     for (int64_t first = 0; first < segments_; first += wave_) {
       const int64_t count = std::min(wave_, segments_ - first);
-      ctx_.pool.for_each(count * groups_, [&](int64_t i, int thread) {
-        const int64_t part = i / groups_;
-        attend(first + part, i % groups_, parts_[part_of(first, part)], spaces_[thread]);
+      const int64_t runs = std::min(count, runs_);
+      ctx_.pool.for_each(runs * groups_, [&](int64_t i, int thread) {
+        const int64_t begin = count * (i / groups_) / runs, end = count * (i / groups_ + 1) / runs;
+        attend(first, begin, end, i % groups_, spaces_[thread]);
       });
       const bool last = first + count == segments_;
       ctx_.pool.for_range(pairs_, ceil_div(kMergeGrain, C_ * count),
@@ -93,6 +96,9 @@ class Batch {
   };
 
   int64_t padded_pairs() const { return k_.panels(pairs_) * k_.lanes; }
+  int64_t row_stride() const {
+    return d_.cache.pages.empty() ? d_.cache.row_stride : layout_.row_bytes();
+  }
   int64_t width() const { return latent_ + rope_; }
   /// The first pair of a group: groups are whole panels.
   int64_t group_begin(int64_t group) const {
@@ -141,8 +147,8 @@ class Batch {
     });
   }
 
-  /// A group of pairs against one segment.
-  void attend(int64_t segment, int64_t group, const SoftmaxState& part, const Space& space) {
+  /// A group of pairs against the segments [begin, end) of the wave that starts with `first`.
+  void attend(int64_t first, int64_t begin, int64_t end, int64_t group, const Space& space) {
     const int64_t pair = group_begin(group), pairs = group_begin(group + 1) - pair;
     LatentTile tile{};
     tile.latent = latent_;
@@ -152,16 +158,30 @@ class Batch {
     tile.visible = space.visible;
     tile.scale = d_.scale;
     tile.space = space.kernel;
-    tile.state = {part.highest + pair, part.sum + pair, block(part.acc, pair, pairs, 0, latent_)};
-    const int64_t begin = segment * segment_, end = std::min(begin + segment_, end_);
-    for (int64_t key = begin; key < end; key += k_.chunk) {
-      tile.keys = std::min(k_.chunk, end - key);
-      tile.first = key == begin;
+    const int64_t last = std::min((first + end) * segment_, end_);
+    for (int64_t key = (first + begin) * segment_; key < last; key += k_.chunk) {
+      const int64_t next = std::min(key + k_.chunk, last);
+      const SoftmaxState& part = parts_[part_of(first, key / segment_ - first)];
+      tile.state = {part.highest + pair, part.sum + pair, block(part.acc, pair, pairs, 0, latent_)};
+      tile.first = key % segment_ == 0;
+      tile.keys = next - key;
+      LatentFetch fetch = bytes_of(next, std::min(next + k_.chunk, last));
+      tile.fetch = &fetch;
       set_rows(key, space.rows, tile);
       for (int64_t p = 0; p < k_.panels(pairs) * k_.lanes; ++p)
         space.visible[p] = p < pairs ? seen(pair + p, key, tile.keys) : 0;
       k_.attend(tile);
     }
+  }
+
+  /// Where the keys [key, end) lie.
+  LatentFetch bytes_of(int64_t key, int64_t end) const {
+    LatentFetch fetch;
+    for (int64_t n; key < end; key += n) {
+      n = std::min(d_.cache.run(key), end - key);
+      fetch.add(d_.cache.row(key), (n - 1) * row_stride() + layout_.row_bytes());
+    }
+    return fetch;
   }
 
   int32_t seen(int64_t pair, int64_t key, int64_t keys) const {
@@ -172,7 +192,7 @@ class Batch {
   /// The tile's keys, from `key` on: where they lie, or converted.
   void set_rows(int64_t key, std::byte* converted, LatentTile& tile) const {
     const LatentCacheView& cache = d_.cache;
-    const int64_t stride = cache.pages.empty() ? cache.row_stride : layout_.row_bytes();
+    const int64_t stride = row_stride();
     const bool direct = k_.takes(layout_);
     tile.row_bytes = direct ? stride : k_.row_bytes(layout_);
     if (!direct) tile.runs[0] = {converted, tile.keys};
@@ -215,7 +235,7 @@ class Batch {
   const LatentRowLayout& layout_;
   const AttentionRows& rows_;
   int64_t t_begin_, H_, pairs_, C_, latent_, rope_, segment_;
-  int64_t end_, segments_, wave_, groups_;
+  int64_t end_, segments_, wave_, runs_, groups_;
   std::vector<SoftmaxState> parts_;
   std::byte* q_;
   MatrixView<float> q_PX_;

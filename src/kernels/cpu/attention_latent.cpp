@@ -36,18 +36,37 @@ VecU query_words(const float* q) {
   }
 }
 
-/// Panels: [word of k][kLanes pairs].
-template <class Unit>
-void pack_queries(const float* q, int64_t stride, int64_t pairs, int64_t width, std::byte* to) {
+/// A panel's queries as [word of k][kLanes pairs], kLanes words at a time: body(words).
+template <class Unit, class Body>
+void for_query_squares(const float* q, int64_t stride, int64_t pairs, int64_t width, Body body) {
   for (int64_t p = 0; p < pairs; p += kLanes)
     for (int64_t k = 0; k < width; k += kLanes * Unit::kElements) {
       VecU square[kLanes];
       for (int64_t l = 0; l < kLanes; ++l)
         square[l] = p + l < pairs ? query_words<Unit>(q + (p + l) * stride + k) : VecU{};
       transpose_words(square);
-      __builtin_memcpy(to, square, sizeof square);
-      to += sizeof square;
+      body(square);
     }
+}
+
+template <int64_t kFirst, size_t... L>
+VecU interleave_lanes(VecU a, VecU b, std::index_sequence<L...>) {
+  return __builtin_shufflevector(
+      a, b, static_cast<int>(kFirst + int64_t{L} / 2 + (L % 2 ? kLanes : 0))...);
+}
+
+/// Panels as score_tile wants them: [pair of words][half of the pairs][pair][word].
+template <class Unit>
+void pack_queries(const float* q, int64_t stride, int64_t pairs, int64_t width, std::byte* to) {
+  for_query_squares<Unit>(q, stride, pairs, width, [&](const VecU(&square)[kLanes]) {
+    constexpr auto kAll = std::make_index_sequence<kLanes>();
+    for (int64_t w = 0; w < kLanes; w += 2) {
+      const VecU half[2] = {interleave_lanes<0>(square[w], square[w + 1], kAll),
+                            interleave_lanes<kLanes / 2>(square[w], square[w + 1], kAll)};
+      __builtin_memcpy(to, half, sizeof half);
+      to += sizeof half;
+    }
+  });
 }
 
 /// A quarter of a megabyte of V3's rows.
@@ -82,6 +101,7 @@ void for_equal_views(const LatentTile& t, Body body) {
 template <class Unit>
 void attend(const LatentTile& t) {
   const LatentSpace space = space_of<Unit>(t);
+  t.fetch->spread(fetch_steps<Unit>(t));
   score_panels<Unit>(t, space);
   for (int64_t p = 0; p < t.pairs; p += kLanes) softmax_panel<Unit>(t, space, p);
   for_equal_views(t, [&](int64_t pair, int64_t pairs, int64_t keys) {
@@ -90,8 +110,17 @@ void attend(const LatentTile& t) {
 }
 
 #if defined(FATHOM_LATENT_AMX)
+/// Panels as tiles want them: [word of k][pair].
+void amx_pack_queries(const float* q, int64_t stride, int64_t pairs, int64_t width, std::byte* to) {
+  for_query_squares<LatentPairs>(q, stride, pairs, width, [&](const VecU(&square)[kLanes]) {
+    __builtin_memcpy(to, square, sizeof square);
+    to += sizeof square;
+  });
+}
+
 void amx_attend(const LatentTile& t) {
   const AmxSpace space(t.space, t.pairs, t.latent + t.rope);
+  t.fetch->spread(amx_fetch_steps(t));
   tile_configure();
   amx_score_panels(t, space);
   for (int64_t p = 0; p < t.pairs; p += kLanes) {
@@ -115,7 +144,7 @@ constexpr LatentKernels amx_latent_kernels(const char* name) {
           .latent_step = kAmxLatentStep,
           .rope_step = kAmxSegment,
           .chunk = kAmxChunk,
-          .pack_queries = pack_queries<LatentPairs>,
+          .pack_queries = amx_pack_queries,
           .load_rows = load_rows<BF16, kAmxLatentStep, kAmxSegment>,
           .attend = amx_attend,
           .space_bytes = amx_space_bytes};

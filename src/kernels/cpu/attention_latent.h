@@ -22,11 +22,39 @@ struct LatentRun {
   int64_t keys;
 };
 
+/// Memory to bring near, a little at a time, while the units are busy: what comes next.
+class LatentFetch {
+ public:
+  void add(const std::byte* begin, int64_t bytes) {
+    ranges_[count_++] = {begin, begin + bytes};
+    lines_ += (bytes + kLine - 1) / kLine;
+  }
+  /// Spreads it over this many steps.
+  void spread(int64_t steps) { lines_a_step_ = (lines_ + steps - 1) / steps; }
+  void step() {
+    for (int64_t i = 0; i < lines_a_step_ && at_ < count_; ++i) {
+      Range& r = ranges_[at_];
+      __builtin_prefetch(r.begin, 0, 2);
+      r.begin += kLine;
+      if (r.begin >= r.end) ++at_;
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  struct Range {
+    const std::byte *begin, *end;
+  };
+  static constexpr int64_t kMaxRanges = 4;
+  Range ranges_[kMaxRanges];
+  int64_t count_ = 0, at_ = 0, lines_ = 0, lines_a_step_ = 0;
+};
+
 /// Keys and pairs attended together. Rows are in the kernels' own dtype: `latent` values, then
 /// `rope`, each padded with zeros to a multiple of LatentKernels::latent_step and rope_step.
 /// Panels are LatentKernels::lanes pairs each.
 struct LatentTile {
-  static constexpr int64_t kMaxRuns = 4;
+  static constexpr int64_t kMaxRuns = 4;  // a chunk of pages
 
   LatentRun runs[kMaxRuns];  ///< an even number of keys in all but the last
   int64_t row_bytes;         ///< from one row to the next
@@ -36,8 +64,9 @@ struct LatentTile {
   int64_t pairs;           ///< that exist; arrays of pairs are padded to whole panels
   const int32_t* visible;  ///< how many of the keys a pair sees
   float scale;
-  bool first;        ///< state holds nothing yet
-  std::byte* space;  ///< LatentKernels::space_bytes(pairs, latent), 64-byte aligned
+  bool first;          ///< state holds nothing yet
+  LatentFetch* fetch;  ///< what the next tile reads
+  std::byte* space;    ///< LatentKernels::space_bytes(pairs, latent), 64-byte aligned
   SoftmaxState state;
 };
 

@@ -55,6 +55,7 @@ struct AmxProduct {
   float* c;
   int64_t c_stride;
   bool accumulate;
+  LatentFetch* fetch;
 };
 
 template <int64_t M, int64_t N>
@@ -70,6 +71,7 @@ void amx_product(const AmxProduct& p) {
       tile_zero<static_cast<int>(i)>();
   });
   for (int64_t s = 0; s < p.segments; ++s) {
+    p.fetch->step();
     unroll<N>([&](auto j) {
       tile_load<6 + static_cast<int>(j) % 2>(p.b + s * p.b_step + j * p.b_tile, p.b_stride);
       if constexpr (M == 1) {  // one tile of rows against many of columns
@@ -123,7 +125,8 @@ inline void amx_score_rows(const LatentTile& t, const AmxSpace& space, const std
                              segments,
                              space.softmax.scores_KP + at * space.softmax.stride + p,
                              space.softmax.stride,
-                             false};
+                             false,
+                             t.fetch};
     if (two)
       amx_scores<2>(product, keys);
     else
@@ -241,11 +244,22 @@ inline void amx_value_block(const LatentTile& t, const AmxSpace& space, int64_t 
                                segments,
                                t.state.acc.row(pair + p) + c,
                                t.state.acc.stride,
-                               !t.first};
+                               !t.first,
+                               t.fetch};
       p += n == kAmxLatentStep ? amx_value_rows<2>(product, pairs - p)
                                : amx_value_rows<4>(product, pairs - p);
     }
   }
+}
+
+/// About how often the products of a tile call LatentFetch::step: four tiles each.
+inline int64_t amx_fetch_steps(const LatentTile& t) {
+  const int64_t panels = (t.pairs + kLanes - 1) / kLanes;
+  const int64_t score_segments = (t.latent + t.rope) / kAmxSegment;
+  const int64_t value_segments = (t.keys + kAmxSegment - 1) / kAmxSegment;
+  const int64_t products = (t.keys + kTileRows - 1) / kTileRows * panels * score_segments +
+                           t.latent / kTileRows * panels * value_segments;
+  return (products + 3) / 4;
 }
 
 inline size_t amx_space_bytes(int64_t pairs, int64_t width) {

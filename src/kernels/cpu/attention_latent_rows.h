@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <type_traits>
 
 #include "kernels/cpu/attention_latent_unit.h"
 #include "kernels/cpu/vec_e4m3.h"
@@ -32,33 +33,41 @@ inline void decode_group(const std::byte* codes, float scale, const E4M3ToBF16&,
     store(to + i, decode_e4m3(load_bits<VecQ>(codes + i, part), factor), part);
   });
 }
+struct DecodedWords {
+  VecW part[2];
+};
+inline DecodedWords decode_scaled(VecB codes, VecW addend, const E4M3ToBF16& unscaled) {
+  const TwoVecW words = decode_words(codes, unscaled);
+  return {{add_to_exponents(words.first, addend), add_to_exponents(words.second, addend)}};
+}
+[[gnu::noinline]] inline void decode_tail(const std::byte* codes, VecW addend,
+                                          const E4M3ToBF16& unscaled, int64_t count, BF16* to) {
+  const auto words = decode_scaled(load_bits<VecB>(codes, Tail{count}), addend, unscaled);
+  __builtin_memcpy(to, &words, static_cast<size_t>(count) * sizeof(BF16));
+}
 /// `unscaled` decodes with a scale of one: powers of two are added to exponents.
 inline void decode_group(const std::byte* codes, float scale, const E4M3ToBF16& unscaled,
                          int64_t count, BF16* to) {
   const int exponent = static_cast<int>(std::bit_cast<uint32_t>(scale) >> 23) - 127;
   const VecW addend = VecW{} + static_cast<uint16_t>(exponent * 128);
   constexpr int64_t kCodes = kVectorBytes;
-  for (int64_t i = 0; i < count; i += kCodes) {
-    const int64_t n = std::min(kCodes, count - i);
-    const VecB c =
-        n == kCodes ? load_bits<VecB>(codes + i, Full{}) : load_bits<VecB>(codes + i, Tail{n});
-    TwoVecW words = decode_words(c, unscaled);
-    words.first = add_to_exponents(words.first, addend);
-    words.second = add_to_exponents(words.second, addend);
-    if (n == kCodes)
-      __builtin_memcpy(to + i, &words, sizeof words);
-    else
-      __builtin_memcpy(to + i, &words, static_cast<size_t>(n) * sizeof(BF16));
+  int64_t i = 0;
+  for (; i + kCodes <= count; i += kCodes) {
+    const auto words = decode_scaled(load_bits<VecB>(codes + i, Full{}), addend, unscaled);
+    __builtin_memcpy(to + i, &words.part[0], sizeof(VecW));
+    __builtin_memcpy(to + i + kCodes / 2, &words.part[1], sizeof(VecW));
   }
+  if (i < count) decode_tail(codes + i, addend, unscaled, count - i, to + i);
 }
 
 template <class T>
 void decode_latent(const LatentRowLayout& layout, const std::byte* row, const E4M3ToBF16& unscaled,
                    T* to) {
-  for (int64_t g = 0, i = 0; i < layout.latent; ++g, i += LatentRowLayout::kGroup) {
+  const std::byte* scales = row + layout.scales_offset();
+  for (int64_t i = 0; i < layout.latent; i += LatentRowLayout::kGroup, scales += sizeof(float)) {
     const int64_t n = std::min(LatentRowLayout::kGroup, layout.latent - i);
     float scale;
-    __builtin_memcpy(&scale, row + layout.scales_offset() + g * 4, sizeof scale);
+    __builtin_memcpy(&scale, scales, sizeof scale);
     if (scale != scale)
       for_vectors(n, [&](int64_t j, auto part) { store(to + i + j, splat(scale), part); });
     else
@@ -66,15 +75,22 @@ void decode_latent(const LatentRowLayout& layout, const std::byte* row, const E4
   }
 }
 
-/// Values that may lie at any address.
+template <class T>
+inline void store_same(T* to, const T* from, Full) {
+  __builtin_memcpy(to, from, kLanes * sizeof(T));
+}
+template <class T>
+inline void store_same(T* to, const T* from, Tail part) {
+  __builtin_memcpy(to, from, static_cast<size_t>(part.count) * sizeof(T));
+}
 template <class From, class T>
-void copy_values(const std::byte* from, int64_t count, T* to) {
+inline void copy_values(const std::byte* from, int64_t count, T* to) {
+  const auto* x = reinterpret_cast<const From*>(from);
   for_vectors(count, [&](int64_t i, auto part) {
-    const std::byte* p = from + i * static_cast<int64_t>(sizeof(From));
-    if constexpr (sizeof(From) == 2)
-      store(to + i, widen(load_bits<VecH>(reinterpret_cast<const BF16*>(p), part)), part);
+    if constexpr (std::is_same_v<From, T>)  // a vector of F32, or half a one of BF16
+      store_same(to + i, x + i, part);
     else
-      store(to + i, load_bits<VecF>(reinterpret_cast<const float*>(p), part), part);
+      store(to + i, load(x + i, part), part);
   });
 }
 
@@ -87,8 +103,13 @@ void load_rows(const LatentRowLayout& layout, const std::byte* rows, int64_t row
   const int64_t R_padded = (R + kRopeStep - 1) / kRopeStep * kRopeStep;
   const E4M3ToBF16 unscaled = e4m3_to_bf16(1);
   auto* to = reinterpret_cast<T*>(to_bytes);
+  constexpr int64_t kAhead = 8, kLine = 64;
+  const int64_t rope_offset = layout.rope_offset(), row_bytes = layout.row_bytes();
   for (int64_t r = 0; r < count; ++r, rows += row_stride, to += C_padded + R_padded) {
-    const std::byte* rope = rows + layout.rope_offset();
+    if (r + kAhead < count)
+      for (int64_t i = 0; i < row_bytes; i += kLine)
+        __builtin_prefetch(rows + kAhead * row_stride + i);
+    const std::byte* rope = rows + rope_offset;
     switch (layout.format) {
       case LatentCacheFormat::kF32:
         copy_values<float>(rows, C, to);

@@ -12,30 +12,31 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-// Sums that fill the registers: 16 of 32 (what hides the latency of two units), or 8 of 16.
-constexpr int64_t kLatentSums = kVectorBytes == 64 ? 16 : 8;
+/// Rows of a block of sums: 8 by two vectors of 32 registers (what hides the latency of two units),
+/// or 4 of 16.
+constexpr int64_t kLatentRows = kVectorBytes == 64 ? 8 : 4;
 /// Columns of the latent taken at once: two vectors.
 constexpr int64_t kLatentCols = 2 * kLanes;
 
-/// Where a tile of scores reads and writes: R keys by V panels.
+/// Where a block of scores reads and writes: some keys by one panel.
 struct ScoreSource {
   const std::byte* rows;
   int64_t row_bytes;
   const std::byte* q;
-  int64_t panel_bytes;
   int64_t words;
   float* scores;
   int64_t stride;
-  bool fetch;  ///< prefetch the rows that follow these
+  LatentFetch* fetch;
 };
 
-/// Rows of the cache at a compiled-in place: the address of row r needs no register of its own.
+/// Pointers to R rows. One in four has a register of its own: with one each the compiler would
+/// spill.
 template <int64_t R>
 struct RowPointers {
   RowPointers(const std::byte* rows, int64_t bytes) : step(bytes), step3(3 * bytes) {
     for (int64_t i = 0; i < kBases; ++i) {
       base[i] = rows + i * 4 * bytes;
-      asm("" : "+r"(base[i]));  // or the compiler keeps one pointer a row, and spills them
+      asm("" : "+r"(base[i]));  // keeps the compiler from seeing through it
     }
     asm("" : "+r"(step), "+r"(step3));
   }
@@ -55,67 +56,72 @@ struct RowPointers {
   int64_t step, step3;
 };
 
-template <class Unit, int64_t R, int64_t V>
+/// Two words of a row in turn.
+inline VecF broadcast_two_words(const std::byte* words) {
+  uint64_t two;
+  __builtin_memcpy(&two, words, sizeof two);
+  return bit_cast_vec<VecF>(VecU64{} + two);
+}
+
+/// Even lanes of a, then of b, added to the odd ones.
+template <size_t... L>
+inline VecF add_neighbours(VecF a, VecF b, std::index_sequence<L...>) {
+  return __builtin_shufflevector(a, b, static_cast<int>(2 * L)...) +
+         __builtin_shufflevector(a, b, static_cast<int>(2 * L + 1)...);
+}
+
+/// Each broadcast brings two words of a key, for two vectors of queries that hold the same two
+/// words of half a panel's pairs each: half the loads of one word at a time, which would bind.
+template <class Unit, int64_t R>
 [[gnu::flatten]] void score_tile(const ScoreSource& s) {
-  VecF sum[R][V];
-  unroll<R * V>([&](auto i) { sum[i / V][i % V] = VecF{}; });
+  VecF sum[R][2];
+  unroll<2 * R>([&](auto i) { sum[i / 2][i % 2] = VecF{}; });
   RowPointers<R> rows(s.rows, s.row_bytes);
   const std::byte* q = s.q;
-  const auto word = [&](auto at) {
-    VecF b[V];
-    unroll<V>([&](auto v) { b[v] = load_words(q + v * s.panel_bytes + at * kVectorBytes); });
-    unroll<R>([&](auto r) {
-      const VecF a = Unit::broadcast(rows.template row<r>() + at * 4);
-      unroll<V>([&](auto v) { sum[r][v] = Unit::multiply_add(sum[r][v], a, b[v]); });
+  constexpr int64_t kBlock = kLanes;  // words; widths are multiples
+  for (int64_t left = s.words; left > 0; left -= kBlock) {
+    s.fetch->step();
+    unroll<kBlock / 2>([&](auto at) {
+      const VecF low = load_words(q + 2 * at * kVectorBytes);
+      const VecF high = load_words(q + (2 * at + 1) * kVectorBytes);
+      unroll<R>([&](auto r) {
+        const VecF a = broadcast_two_words(rows.template row<r>() + at * 8);
+        sum[r][0] = Unit::multiply_add(sum[r][0], a, low);
+        sum[r][1] = Unit::multiply_add(sum[r][1], a, high);
+      });
     });
-  };
-  constexpr int64_t kBlock = 16;  // words of a cache line
-  int64_t left = s.words;
-  for (; left >= kBlock; left -= kBlock) {
-    if (s.fetch)
-      unroll<R>([&](auto r) { __builtin_prefetch(rows.template row<r>() + R * s.row_bytes); });
-    unroll<kBlock>(word);
     q += kBlock * kVectorBytes;
     rows.advance(kBlock * 4);
   }
-  for (; left > 0; --left) {
-    word(std::integral_constant<int64_t, 0>{});
-    q += kVectorBytes;
-    rows.advance(4);
-  }
-  unroll<R * V>([&](auto i) {
-    store(s.scores + i / V * s.stride + i % V * kLanes, sum[i / V][i % V], Full{});
+  unroll<R>([&](auto r) {
+    store(s.scores + r * s.stride,
+          add_neighbours(sum[r][0], sum[r][1], std::make_index_sequence<kLanes>()), Full{});
   });
 }
 
 /// `keys` keys, R at a time, then what is left in halves of that: a score's bits do not depend on
 /// how many go together.
-template <class Unit, int64_t R, int64_t V>
+template <class Unit, int64_t R>
 void score_keys(ScoreSource s, int64_t keys) {
   for (; keys >= R; keys -= R) {
-    score_tile<Unit, R, V>(s);
+    score_tile<Unit, R>(s);
     s.rows += R * s.row_bytes;
     s.scores += R * s.stride;
   }
   if constexpr (R > 1)
-    if (keys > 0) score_keys<Unit, R / 2, V>(s, keys);
+    if (keys > 0) score_keys<Unit, R / 2>(s, keys);
 }
 
 template <class Unit>
 void score_panels(const LatentTile& t, const LatentSpace& space) {
-  const int64_t words = (t.latent + t.rope) / Unit::kElements, panel_bytes = words * kVectorBytes;
-  for (int64_t p = 0; p < t.pairs;) {
-    const bool two = p + kLanes < t.pairs;
-    const auto kernel =
-        two ? score_keys<Unit, kLatentSums / 2, 2> : score_keys<Unit, kLatentSums, 1>;
-    float* scores = space.scores_KP + p;
-    for (const LatentRun* run = t.runs; scores < space.scores_KP + t.keys * space.stride; ++run) {
-      kernel({run->rows, t.row_bytes, t.q + p / kLanes * panel_bytes, panel_bytes, words, scores,
-              space.stride, p == 0},
-             run->keys);
-      scores += run->keys * space.stride;
-    }
-    p += two ? 2 * kLanes : kLanes;
+  const int64_t words = (t.latent + t.rope) / Unit::kElements;
+  for (int64_t p = 0; p < t.pairs; p += kLanes) {
+    const std::byte* q = t.q + p * words * 4;
+    const LatentRun* run = t.runs;
+    for (int64_t k = 0; k < t.keys; k += run++->keys)
+      score_keys<Unit, kLatentRows>({run->rows, t.row_bytes, q, words,
+                                     space.scores_KP + k * space.stride + p, space.stride, t.fetch},
+                                    run->keys);
   }
 }
 
@@ -130,6 +136,7 @@ struct ValueSource {
   float* acc;
   int64_t acc_stride;
   bool accumulate;
+  LatentFetch* fetch;
 };
 
 /// kLatentCols columns of one word's keys: F32 as they lie; for pairs of BF16 two rows interleaved,
@@ -185,9 +192,13 @@ template <class Unit, int64_t R>
     const std::byte* row = run->rows + s.column_bytes;
     int64_t keys = std::min(run->keys, left);
     left -= keys;
-    for (; keys >= Unit::kElements; keys -= Unit::kElements) {
-      word(row, row + s.row_bytes);
-      row += Unit::kElements * s.row_bytes;
+    constexpr int64_t kBlock = 8 * Unit::kElements;  // keys
+    while (keys >= Unit::kElements) {
+      s.fetch->step();
+      const int64_t n = std::min(keys, kBlock) / Unit::kElements * Unit::kElements;
+      for (int64_t k = 0; k < n; k += Unit::kElements, row += Unit::kElements * s.row_bytes)
+        word(row, row + s.row_bytes);
+      keys -= n;
     }
     if (keys > 0) word(row, nullptr);  // what follows may not exist, or be NaN
   }
@@ -210,15 +221,25 @@ void value_pairs(ValueSource s, int64_t pairs) {
     if (pairs > 0) value_pairs<Unit, R / 2>(s, pairs);
 }
 
+/// How often the products of a tile call LatentFetch::step.
+template <class Unit>
+int64_t fetch_steps(const LatentTile& t) {
+  const int64_t panels = (t.pairs + kLanes - 1) / kLanes;
+  const int64_t score_blocks = (t.latent + t.rope) / (kLanes * Unit::kElements);
+  const int64_t value_blocks = (t.pairs + kLatentRows - 1) / kLatentRows * (t.latent / kLatentCols);
+  return (t.keys + kLatentRows - 1) / kLatentRows * panels * score_blocks +
+         (t.keys + 8 * Unit::kElements - 1) / (8 * Unit::kElements) * value_blocks;
+}
+
 /// Adds weights · keys for `pairs` pairs from `pair` on, which all see `keys` keys.
 template <class Unit>
 void value_block(const LatentTile& t, const LatentSpace& space, int64_t pair, int64_t pairs,
                  int64_t keys) {
   constexpr auto kElementBytes = static_cast<int64_t>(sizeof(typename Unit::Element));
   for (int64_t c = 0; c < t.latent; c += kLatentCols)
-    value_pairs<Unit, kLatentSums / 2>(
+    value_pairs<Unit, kLatentRows>(
         {t.runs, t.row_bytes, keys, c * kElementBytes, space.weights + pair * 4, space.stride * 4,
-         t.state.acc.row(pair) + c, t.state.acc.stride, !t.first},
+         t.state.acc.row(pair) + c, t.state.acc.stride, !t.first, t.fetch},
         pairs);
 }
 

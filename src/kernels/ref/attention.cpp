@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
 #include "numerics/bf16.h"
+#include "numerics/e4m3.h"
 
 namespace fathom::kernels::ref {
 namespace {
@@ -40,6 +42,13 @@ void add(const TensorView& x, int64_t r, int64_t c, double value) {
 void clear(const TensorView& x) {
   for (int64_t r = 0; r < x.rows(); ++r)
     for (int64_t c = 0; c < x.cols(); ++c) store(x, r, c, 0);
+}
+
+template <class T>
+T read(const std::byte* p) {
+  T x;
+  std::memcpy(&x, p, sizeof x);
+  return x;
 }
 
 /// Turns scores into softmax weights in place; returns their log-sum-exp.
@@ -165,6 +174,26 @@ void mla_absorbed_decode(ConstTensorView q_latent_THC, ConstTensorView q_rope_TH
         for (int64_t j = 0; j <= position_T[t]; ++j) o += p[j] * load(cache_SX, j, i);
         store(out_latent_THC, at(out_latent_THC, t, h, i), o);
       }
+    }
+}
+
+void load_latent_rows(const LatentCacheView& cache, TensorView values_SX) {
+  const LatentRowLayout& layout = cache.layout;
+  const int64_t C = layout.latent;
+  for (int64_t s = 0; s < cache.length; ++s)
+    for (int64_t i = 0; i < C + layout.rope; ++i) {
+      const std::byte* row = cache.row(s);
+      double value = 0;
+      if (layout.format == LatentCacheFormat::kF32)
+        value = read<float>(row + 4 * i);
+      else if (layout.format == LatentCacheFormat::kBF16)
+        value = to_float(read<BF16>(row + 2 * i));
+      else if (i >= C)
+        value = to_float(read<BF16>(row + layout.rope_offset() + 2 * (i - C)));
+      else
+        value = double{to_float(read<E4M3>(row + i))} *
+                read<float>(row + layout.scales_offset() + i / LatentRowLayout::kGroup * 4);
+      store(values_SX, s, i, value);
     }
 }
 

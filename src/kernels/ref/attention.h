@@ -24,4 +24,7 @@ void mla_absorbed_decode(ConstTensorView q_latent_THC, ConstTensorView q_rope_TH
                          ConstTensorView cache_SX, std::span<const int32_t> position_T, float scale,
                          TensorView out_latent_THC);
 
+/// What the rows of a cache stand for: values_SX [S, C+R].
+void load_latent_rows(const LatentCacheView& cache, TensorView values_SX);
+
 }  // namespace fathom::kernels::ref
