@@ -8,7 +8,7 @@ namespace {
 #define FATHOM_OPS(isa, quantize_isa)                                                    \
   {                                                                                      \
     isa::kNormOps, isa::kActivationOps, isa::kLossOps, isa::kRowOps, isa::kOptimizerOps, \
-        quantize_isa::kQuantizeOps                                                       \
+        isa::kPackOps, quantize_isa::kQuantizeOps                                        \
   }
 constexpr OpsTable kScalar = FATHOM_OPS(scalar, scalar);
 #if defined(__x86_64__)

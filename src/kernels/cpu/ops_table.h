@@ -127,12 +127,21 @@ struct QuantizeOps {
   void (*dequantize)(const ScaledCodes& q, MutableRows y, int64_t rows, int64_t cols);
 };
 
+/// One row each: kernels/e5m6.h and kernels/logfmt.h say how it is packed.
+struct PackOps {
+  void (*e5m6_pack)(Rows x, uint8_t* packed, uint8_t* scale, int64_t cols);
+  void (*e5m6_unpack)(const uint8_t* packed, const uint8_t* scale, MutableRows x, int64_t cols);
+  void (*logfmt_encode)(int bits, bool zeros_in_amin, Rows x, uint8_t* packed, int64_t cols);
+  void (*logfmt_decode)(int bits, const uint8_t* packed, MutableRows x, int64_t cols);
+};
+
 struct OpsTable {
   const NormOps& norm;
   const ActivationOps& activation;
   const LossOps& loss;
   const RowOps& row;
   const OptimizerOps& optimizer;
+  const PackOps& pack;
   const QuantizeOps& quantize;
 };
 
@@ -145,6 +154,7 @@ const OpsTable& ops_table(Isa isa);
   extern const LossOps kLossOps;             \
   extern const RowOps kRowOps;               \
   extern const OptimizerOps kOptimizerOps;   \
+  extern const PackOps kPackOps;             \
   extern const QuantizeOps kQuantizeOps;     \
   }
 FATHOM_DECLARE_OPS(scalar)
