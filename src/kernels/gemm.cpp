@@ -139,6 +139,40 @@ void grouped_gemm_nt(Context& ctx, const GemmInput& a, std::span<const GemmInput
   gemm_by_rows("grouped_gemm_nt", nt_problem, ctx, a, b, c, offsets, options);
 }
 
+void batch_gemm_nt(Context& ctx, std::span<const GemmNT> products, GemmOptions options) {
+  constexpr const char* kKernel = "batch_gemm_nt";
+  ArenaScope scope(ctx.arena);
+  auto* problems = ctx.arena.alloc_array<GemmProblem>(static_cast<int64_t>(products.size()));
+  for (size_t i = 0; i < products.size(); ++i) {
+    const auto& [a, b, c] = products[i];
+    check_same_device(kKernel, ctx, {a.values, b.values, c});
+    check_operand(kKernel, "a", a);
+    check_operand(kKernel, "b", b);
+    check_output(kKernel, c, options);
+    problems[i] = nt_problem(kKernel, a, b, c);
+  }
+  run(ctx, {problems, products.size()}, options);
+}
+
+void masked_gemm_nt(Context& ctx, const GemmInput& a, std::span<const GemmInput> b, TensorView c,
+                    std::span<const int64_t> counts, GemmOptions options) {
+  FATHOM_ASSERT(counts.size() == b.size());
+  if (b.empty()) return;
+  const int64_t groups = std::ssize(b), room = a.rows() / groups;
+  FATHOM_ASSERT(room * groups == a.rows() && c.rows() == a.rows());
+  ArenaScope scope(ctx.arena);
+  auto* products = ctx.arena.alloc_array<GemmNT>(groups);
+  size_t present = 0;
+  for (int64_t g = 0; g < groups; ++g) {
+    const auto count = counts[static_cast<size_t>(g)];
+    FATHOM_ASSERT(count >= 0 && count <= room);
+    if (count > 0)
+      products[present++] = {a.row_range(g * room, count), b[static_cast<size_t>(g)],
+                             c.row_range(g * room, count)};
+  }
+  batch_gemm_nt(ctx, {products, present}, options);
+}
+
 void grouped_gemm_nn(Context& ctx, const GemmInput& a, std::span<const GemmInput> b, TensorView c,
                      GroupOffsets offsets, GemmOptions options) {
   gemm_by_rows("grouped_gemm_nn", nn_problem, ctx, a, b, c, offsets, options);

@@ -38,6 +38,15 @@ void gemm_nn(Context& ctx, const GemmInput& a_MK, const GemmInput& b_KN, TensorV
 void gemm_tn(Context& ctx, const GemmInput& a_KM, const GemmInput& b_KN, TensorView c_MN,
              GemmOptions options = {});
 
+/// One of several independent products c = a · bᵀ.
+struct GemmNT {
+  GemmInput a_MK, b_NK;
+  TensorView c_MN;
+};
+/// Computes them together in one parallel region: the projections of one input, gate and up of the
+/// experts of a token. Each has the bits it would have alone.
+void batch_gemm_nt(Context& ctx, std::span<const GemmNT> products, GemmOptions options = {});
+
 /// Grouped products for experts: group g owns rows [offsets[g], offsets[g+1]) of the activations
 /// (offsets has G+1 entries, ascending; empty groups are allowed) and matrix g. One parallel region
 /// for all groups, work spread by FLOPs.
@@ -46,6 +55,11 @@ using GroupOffsets = std::span<const int64_t>;
 /// c[rows of g] = a[rows of g] · b[g]ᵀ;  b[g] is [N,K].
 void grouped_gemm_nt(Context& ctx, const GemmInput& a_MK, std::span<const GemmInput> b_GNK,
                      TensorView c_MN, GroupOffsets offsets, GemmOptions options = {});
+/// The masked form, for decoding: every group has room for the same number of rows, M / G, of which
+/// the first counts[g] are present. Other rows of c stay as they are. Up to kSmallM rows of a group
+/// meet its matrix in one pass over it.
+void masked_gemm_nt(Context& ctx, const GemmInput& a_MK, std::span<const GemmInput> b_GNK,
+                    TensorView c_MN, std::span<const int64_t> counts, GemmOptions options = {});
 /// c[rows of g] = a[rows of g] · b[g];  b[g] is [K,N].
 void grouped_gemm_nn(Context& ctx, const GemmInput& a_MK, std::span<const GemmInput> b_GKN,
                      TensorView c_MN, GroupOffsets offsets, GemmOptions options = {});
