@@ -1,13 +1,15 @@
 #include "kernels/gemm.h"
 
 #include "kernels/checks.h"
-#include "kernels/cpu/gemm_driver.h"
+#include "kernels/cpu/gemm_swiglu.h"
+#include "kernels/cpu/ops_scaled.h"
 
 namespace fathom::kernels {
 namespace {
 
 using cpu::GemmOperand;
 using cpu::GemmProblem;
+using cpu::SwigluPair;
 
 void check_matrix(const char* kernel, const char* argument, const ConstTensorView& x,
                   std::initializer_list<DType> dtypes) {
@@ -51,6 +53,12 @@ GemmOperand operand(const GemmInput& x, bool k_contiguous) {
   o.tile = x.tile;
   o.first_row = x.first_row;
   return o;
+}
+
+/// Rows of an output, which may be empty.
+template <class View>
+View rows_of(const View& view, int64_t begin, int64_t rows) {
+  return view ? view.row_range(begin, rows) : view;
 }
 
 GemmProblem problem(const GemmOperand& a, const GemmOperand& b, const TensorView& c, int64_t k) {
@@ -115,6 +123,69 @@ void gemm_by_rows(const char* kernel, MakeProblem make, Context& ctx, const Gemm
     problems[count++] = make(kernel, a.row_range(begin, rows), b[g], c.row_range(begin, rows));
   }
   run(ctx, {problems, count}, options);
+}
+
+void check_swiglu_output(const char* kernel, Context& ctx, const GemmInput& a, int64_t n,
+                         const SwigluOutput& out) {
+  check_same_device(kernel, ctx,
+                    {out.act_MN, out.act_quantized.view.codes, out.gate_up_MN2, out.weight_M});
+  FATHOM_ASSERT(a.cols() > 0 && (out.act_MN || out.act_quantized));
+  if (out.act_MN) check_shape(kernel, "act", out.act_MN, {a.rows(), n});
+  if (out.gate_up_MN2) check_output(kernel, out.gate_up_MN2, {});
+  if (out.gate_up_MN2) check_shape(kernel, "gate_up", out.gate_up_MN2, {a.rows(), 2 * n});
+  if (out.weight_M) check_shape(kernel, "weight", out.weight_M, {a.rows()});
+}
+
+/// The outputs of rows [begin, begin + rows).
+SwigluPair swiglu_pair(const char* kernel, const GemmInput& up, const SwigluOutput& out,
+                       int64_t begin, int64_t rows) {
+  SwigluPair pair;
+  pair.up = operand(up, true);
+  if (out.act_MN) pair.act = cpu::mutable_rows_of(kernel, "act", rows_of(out.act_MN, begin, rows));
+  if (out.act_quantized)
+    pair.quantized = cpu::at(
+        cpu::quantized_rows_of(kernel, out.act_quantized, out.act_quantized.view.rows(), up.rows()),
+        begin);
+  if (out.weight_M) pair.weight = out.weight_M.as<float>() + begin;
+  return pair;
+}
+
+GemmProblem swiglu_problem(const char* kernel, const GemmInput& a, const GemmInput& gate,
+                           const GemmInput& up, const TensorView& gate_up, const SwigluPair& pair) {
+  check_shape(kernel, "gate", gate.values, {gate.rows(), a.cols()});
+  check_shape(kernel, "up", up.values, {gate.rows(), a.cols()});
+  GemmProblem p = problem(operand(a, true), operand(gate, true), gate_up, a.cols());
+  p.m = a.rows();
+  p.n = gate.rows();
+  p.swiglu = &pair;
+  return p;
+}
+
+void gemm_swiglu(const char* kernel, Context& ctx, const GemmInput& a,
+                 std::span<const GemmInput> gate, std::span<const GemmInput> up,
+                 const SwigluOutput& out, GroupOffsets offsets, GemmPrecision precision) {
+  FATHOM_ASSERT(gate.size() == up.size());
+  check_same_device(kernel, ctx, {a.values});
+  check_operand(kernel, "a", a);
+  check_offsets(offsets, gate.size(), a.rows());
+  if (gate.empty()) return;
+  check_swiglu_output(kernel, ctx, a, gate[0].rows(), out);
+  ArenaScope scope(ctx.arena);
+  auto* problems = ctx.arena.alloc_array<GemmProblem>(static_cast<int64_t>(gate.size()));
+  auto* pairs = ctx.arena.alloc_array<SwigluPair>(static_cast<int64_t>(gate.size()));
+  size_t count = 0;
+  for (size_t g = 0; g < gate.size(); ++g) {
+    const int64_t begin = offsets[g], rows = offsets[g + 1] - begin;
+    if (rows == 0) continue;
+    check_same_device(kernel, ctx, {gate[g].values, up[g].values});
+    check_operand(kernel, "gate", gate[g]);
+    check_operand(kernel, "up", up[g]);
+    pairs[count] = swiglu_pair(kernel, up[g], out, begin, rows);
+    problems[count] = swiglu_problem(kernel, a.row_range(begin, rows), gate[g], up[g],
+                                     rows_of(out.gate_up_MN2, begin, rows), pairs[count]);
+    ++count;
+  }
+  run(ctx, {problems, count}, {precision, false});
 }
 
 }  // namespace
@@ -194,6 +265,18 @@ void grouped_gemm_tn(Context& ctx, const GemmInput& a, const GemmInput& b,
     problems[g] = tn_problem(kKernel, a.row_range(begin, rows), b.row_range(begin, rows), c[g]);
   }
   run(ctx, {problems, c.size()}, options);
+}
+
+void gemm_nt_swiglu(Context& ctx, const GemmInput& a, const GemmInput& gate, const GemmInput& up,
+                    const SwigluOutput& out, GemmPrecision precision) {
+  const int64_t offsets[] = {0, a.rows()};
+  gemm_swiglu("gemm_nt_swiglu", ctx, a, {&gate, 1}, {&up, 1}, out, offsets, precision);
+}
+
+void grouped_gemm_nt_swiglu(Context& ctx, const GemmInput& a, std::span<const GemmInput> gate,
+                            std::span<const GemmInput> up, const SwigluOutput& out,
+                            GroupOffsets offsets, GemmPrecision precision) {
+  gemm_swiglu("grouped_gemm_nt_swiglu", ctx, a, gate, up, out, offsets, precision);
 }
 
 }  // namespace fathom::kernels

@@ -4,7 +4,7 @@
 #include <span>
 
 #include "base/context.h"
-#include "kernels/quantized.h"
+#include "kernels/quantize.h"
 
 namespace fathom::kernels {
 
@@ -68,5 +68,26 @@ void grouped_gemm_nn(Context& ctx, const GemmInput& a_MK, std::span<const GemmIn
 void grouped_gemm_tn(Context& ctx, const GemmInput& a_KM, const GemmInput& b_KN,
                      std::span<const TensorView> c_GMN, GroupOffsets offsets,
                      GemmOptions options = {});
+
+/// What the SwiGLU pair writes. Empty views are not written, but of act and act_quantized at least
+/// one must be.
+struct SwigluOutput {
+  TensorView act_MN;              ///< F32 or BF16
+  QuantizedOutput act_quantized;  ///< tiles of 1x128, from FP32, not from the rounded act
+  TensorView
+      gate_up_MN2;  ///< F32 or BF16 [M, 2N]: both products, gate first, for the backward pass
+  ConstTensorView weight_M;  ///< F32: each row of act is multiplied by its weight; empty for ones
+};
+
+/// The first half of a gated MLP in one pass: act = silu(a·gateᵀ) ⊙ (a·upᵀ), activated in FP32
+/// while a block of both products is in cache. a is packed once for both; K at least 1.
+void gemm_nt_swiglu(Context& ctx, const GemmInput& a_MK, const GemmInput& gate_NK,
+                    const GemmInput& up_NK, const SwigluOutput& out,
+                    GemmPrecision precision = GemmPrecision::kBF16);
+/// The same for groups that own rows of a and of the outputs, with a gate and an up matrix each.
+void grouped_gemm_nt_swiglu(Context& ctx, const GemmInput& a_MK,
+                            std::span<const GemmInput> gate_GNK, std::span<const GemmInput> up_GNK,
+                            const SwigluOutput& out, GroupOffsets offsets,
+                            GemmPrecision precision = GemmPrecision::kBF16);
 
 }  // namespace fathom::kernels

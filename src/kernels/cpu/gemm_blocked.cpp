@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/gemm_driver.h"
+#include "kernels/cpu/gemm_swiglu.h"
 
 namespace fathom::kernels::cpu {
 namespace {
@@ -9,6 +9,7 @@ namespace {
 // A strip of B of one block of K is 256 KiB packed (with AVX-512): a quarter of the smallest L2
 // beside it, which also holds the 512 KiB of C that it meets.
 constexpr int64_t kStripCols = 256;
+constexpr int64_t kPairCols = kStripCols / 2;  // of gate and of up
 constexpr int64_t kBlockRows = 512;
 // Panels of A of one round. Rows beyond it wait for the next, for which B is packed again.
 constexpr int64_t kPanelBudget = int64_t{32} << 20;
@@ -27,6 +28,14 @@ int64_t div_up(int64_t a, int64_t b) {
 }
 int64_t round_up(int64_t a, int64_t b) {
   return div_up(a, b) * b;
+}
+
+/// Matrices that a problem multiplies A with: B alone, or gate and up.
+int64_t sides(const GemmProblem& p) {
+  return p.swiglu ? 2 : 1;
+}
+const GemmOperand& side_of(const GemmProblem& p, int64_t side) {
+  return side == 0 ? p.b : p.swiglu->up;
 }
 
 /// Rows of a problem whose A is packed in one round.
@@ -141,6 +150,7 @@ class BlockedGemm {
   /// Strips of about kStripCols columns. One that would be more than a share of the FLOPs is cut by
   /// rows and, if these are too few, made narrower.
   TileShape tile_shape(const Chunk& c, double share) const {
+    if (c.p->swiglu) return {paired_rows(c, share), kPairCols};
     const auto cuts = static_cast<int64_t>(std::ceil(flops_of(c, c.rows, kStripCols) / share));
     const int64_t parts = std::clamp<int64_t>(c.rows / kMinPieceRows, 1, cuts);
     const int64_t narrower = std::clamp<int64_t>(cuts / parts, 1, kStripCols / kMinPieceCols);
@@ -148,8 +158,14 @@ class BlockedGemm {
     return {round_up(div_up(c.rows, parts), kernels_.mr),
             round_up(div_up(c.p->n, strips), kernels_.tile_n)};
   }
+  /// Strips of a pair are always as wide as a quantized tile: cut by rows alone.
+  int64_t paired_rows(const Chunk& c, double share) const {
+    const auto cuts = static_cast<int64_t>(std::ceil(flops_of(c, c.rows, kPairCols) / share));
+    const int64_t parts = std::clamp<int64_t>(c.rows / kMinPieceRows, 1, cuts);
+    return round_up(div_up(c.rows, parts), kernels_.mr);
+  }
   static double flops_of(const Chunk& c, int64_t rows, int64_t cols) {
-    return 2.0 * static_cast<double>(rows) * static_cast<double>(cols) *
+    return 2.0 * static_cast<double>(sides(*c.p) * rows) * static_cast<double>(cols) *
            static_cast<double>(c.p->k);
   }
 
@@ -159,7 +175,7 @@ class BlockedGemm {
     bool round_c = false;
     for (const Chunk& c : chunks) {
       strip = std::max(strip, panels * kernels_.b_panel_bytes(kept_k(*c.p)));
-      round_c |= c.p->c_dtype == DType::kBF16;
+      round_c |= c.p->c_dtype == DType::kBF16 || c.p->swiglu;
     }
     strip_bytes_ = round_up(strip, 64);
     strips_ = ctx_.arena.alloc_array<std::byte>(threads_ * strip_bytes_);
@@ -182,51 +198,74 @@ class BlockedGemm {
     }
   }
 
-  /// Where the block of B lies that packs K from `k` of a tile.
-  MemoryRows source_of(const Tile& t, int64_t k) const {
+  /// A block of B: elements of K from k, one side of a tile.
+  struct Step {
+    int64_t k, side;
+  };
+  /// Where it lies.
+  MemoryRows source_of(const Tile& t, Step step) const {
     const GemmProblem& p = *t.chunk->p;
-    const auto bytes = static_cast<int64_t>(size_of(p.b.dtype));
-    const int64_t count = std::min(block_k(), p.k - k);
-    const auto* data = static_cast<const std::byte*>(p.b.data);
-    if (p.b.k_contiguous)
-      return {data + (t.col * p.b.stride + k) * bytes, t.cols, count * bytes, p.b.stride * bytes};
-    return {data + (k * p.b.stride + t.col) * bytes, count, t.cols * bytes, p.b.stride * bytes};
+    const GemmOperand& b = side_of(p, step.side);
+    const auto bytes = static_cast<int64_t>(size_of(b.dtype));
+    const int64_t k = step.k, count = std::min(block_k(), p.k - k);
+    const auto* data = static_cast<const std::byte*>(b.data);
+    if (b.k_contiguous)
+      return {data + (t.col * b.stride + k) * bytes, t.cols, count * bytes, b.stride * bytes};
+    return {data + (k * b.stride + t.col) * bytes, count, t.cols * bytes, b.stride * bytes};
   }
-  /// What is packed after block k of a tile.
-  MemoryRows source_after(const Tile& t, int64_t k, bool packs, const Tile* after) const {
-    if (k + block_k() < t.chunk->p->k) return packs ? source_of(t, k + block_k()) : MemoryRows{};
-    return after ? source_of(*after, 0) : MemoryRows{};
+  /// What is packed after a step of a tile.
+  MemoryRows source_after(const Tile& t, Step step, bool packs, const Tile* after) const {
+    const GemmProblem& p = *t.chunk->p;
+    Step next{step.k, step.side + 1};
+    if (next.side == sides(p)) next = {step.k + block_k(), 0};
+    if (next.k < p.k) return packs ? source_of(t, next) : MemoryRows{};
+    return after ? source_of(*after, {0, 0}) : MemoryRows{};
   }
 
   /// At most kBlockRows rows of a strip, over all of K.
   void multiply_rows(const Tile& t, bool first, const Tile* after, int thread) {
-    const Chunk& c = *t.chunk;
-    const GemmProblem& p = *c.p;
-    const int64_t c_row = c.row + t.row;
-    const bool round_c = p.c_dtype == DType::kBF16;
+    const GemmProblem& p = *t.chunk->p;
+    const int64_t c_row = t.chunk->row + t.row;
+    const bool in_place = p.c_dtype == DType::kF32 && !p.swiglu;
+    float* c = in_place ? static_cast<float*>(p.c) + c_row * p.c_stride + t.col
+                        : sums_ + thread * kBlockRows * kStripCols;
+    const int64_t c_stride = in_place ? p.c_stride : kStripCols;
+    const bool packs = first || kept_k(p) < p.k;
+    for (Step step{0, 0}; step.k < p.k; step.k += block_k())
+      for (step.side = 0; step.side < sides(p); ++step.side) {
+        PackedBlock block = packed_block(t, step, packs, thread);
+        block.c = c + step.side * t.cols;
+        block.c_stride = c_stride;
+        block.next = source_after(t, step, packs, after);
+        kernels_.multiply(block);
+      }
+    if (p.swiglu)
+      finish_swiglu(ctx_, kernels_, p, {c, c_stride, c_row, t.rows, t.col, t.cols});
+    else if (!in_place)
+      round_rows(kernels_, c, c_stride, p, c_row, t.col, t.rows, t.cols);
+  }
+
+  /// Both packed inputs of a step, B packed now unless that was done for rows before.
+  PackedBlock packed_block(const Tile& t, Step step, bool packs, int thread) const {
+    const Chunk& chunk = *t.chunk;
+    const GemmProblem& p = *chunk.p;
     PackedBlock block;
     block.a_panel_bytes = kernels_.a_panel_bytes(p.k);
+    block.a = chunk.panels + t.row / kernels_.mr * block.a_panel_bytes +
+              step.k / kernels_.kr * kernels_.mr * kernels_.segment_bytes();
     block.rows = t.rows;
     block.cols = t.cols;
-    block.c = round_c ? sums_ + thread * kBlockRows * kStripCols
-                      : static_cast<float*>(p.c) + c_row * p.c_stride + t.col;
-    block.c_stride = round_c ? kStripCols : p.c_stride;
-    const std::byte* a = c.panels + t.row / kernels_.mr * block.a_panel_bytes;
-    std::byte* strip = strips_ + thread * strip_bytes_;
-    const bool keeps = kept_k(p) == p.k;
-    for (int64_t k = 0; k < p.k; k += block_k()) {
-      block.k = std::min(block_k(), p.k - k);
-      block.a = a + k / kernels_.kr * kernels_.mr * kernels_.segment_bytes();
-      block.b_panel_bytes = kernels_.b_panel_bytes(block.k);
-      std::byte* b = strip + (keeps ? kernels_.b_panels(t.cols) * kernels_.b_panel_bytes(k) : 0);
-      const bool packs = first || !keeps;
-      if (packs) kernels_.pack_b(p.b, {t.col, t.cols}, {k, block.k}, b, block.b_panel_bytes);
-      block.b = b;
-      block.accumulate = accumulate_ || k > 0;
-      block.next = source_after(t, k, packs, after);
-      kernels_.multiply(block);
-    }
-    if (round_c) round_rows(kernels_, block.c, kStripCols, p, c_row, t.col, t.rows, t.cols);
+    block.k = std::min(block_k(), p.k - step.k);
+    block.accumulate = accumulate_ || step.k > 0;
+    block.b_panel_bytes = kernels_.b_panel_bytes(block.k);
+    const int64_t panels = kernels_.b_panels(t.cols);
+    std::byte* b = strips_ + thread * strip_bytes_ + step.side * panels * block.b_panel_bytes;
+    if (kept_k(p) == p.k) b += sides(p) * panels * kernels_.b_panel_bytes(step.k);
+    if (packs)
+      kernels_.pack_b(side_of(p, step.side), {t.col, t.cols}, {step.k, block.k}, b,
+                      block.b_panel_bytes);
+    block.b = b;
+    return block;
   }
 
   Context& ctx_;

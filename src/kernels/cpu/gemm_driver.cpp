@@ -3,13 +3,15 @@
 #include <cstring>
 
 #include "kernels/cpu/gemm_stream.h"
+#include "kernels/cpu/gemm_swiglu.h"
 #include "numerics/bf16.h"
 
 namespace fathom::kernels::cpu {
 namespace {
 
 bool has_few_rows(const GemmProblem& p) {
-  return p.m <= kSmallM && p.a.k_contiguous && can_stream(p.b, p.k);
+  return p.m <= kSmallM && p.a.k_contiguous && can_stream(p.b, p.k) &&
+         (!p.swiglu || can_stream(p.swiglu->up, p.k));
 }
 
 void clear(const GemmProblem& p) {
@@ -32,15 +34,17 @@ void run_gemms(Context& ctx, const GemmKernels& kernels, std::span<const GemmPro
                bool accumulate) {
   ArenaScope scope(ctx.arena);
   const auto count = static_cast<int64_t>(problems.size());
-  ArenaList<const GemmProblem*> few(ctx.arena, count), many(ctx.arena, count);
+  ArenaList<const GemmProblem*> few(ctx.arena, count), few_pairs(ctx.arena, count);
+  ArenaList<const GemmProblem*> many(ctx.arena, count);
   for (const GemmProblem& p : problems) {
     if (p.m == 0 || p.n == 0) continue;
     if (p.k > 0)
-      (has_few_rows(p) ? few : many).push(&p);
+      (!has_few_rows(p) ? many : p.swiglu ? few_pairs : few).push(&p);
     else if (!accumulate)
       clear(p);
   }
   run_few_rows(ctx, kernels, few.span(), accumulate);
+  run_few_rows_swiglu(ctx, kernels, few_pairs.span());
   run_blocked(ctx, kernels, many.span(), accumulate);
 }
 

@@ -7,13 +7,17 @@
 
 namespace fathom::kernels::cpu {
 
-/// C[m,n] (+)= A[m,k] · B[k,n]; C is row-major, F32 or BF16.
+struct SwigluPair;  // gemm_swiglu.h
+
+/// C[m,n] (+)= A[m,k] · B[k,n]; C is row-major, F32 or BF16. With a SwiGLU pair, B is the gate and
+/// C [m,2n] the two products, or nothing.
 struct GemmProblem {
   int64_t m = 0, n = 0, k = 0;
   GemmOperand a, b;
   void* c = nullptr;
   DType c_dtype = DType::kF32;
   int64_t c_stride = 0;
+  const SwigluPair* swiglu = nullptr;
 };
 
 /// Computes independent products together on all threads of the context, with temporaries from its

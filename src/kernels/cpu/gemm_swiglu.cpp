@@ -1,0 +1,60 @@
+#include "kernels/cpu/gemm_swiglu.h"
+
+#include <cstring>
+
+#include "kernels/cpu/ops_scaled.h"
+
+namespace fathom::kernels::cpu {
+namespace {
+
+/// One of the two products of a block to its columns of C.
+void keep(const GemmKernels& kernels, const GemmProblem& p, const SwigluBlock& b, bool up) {
+  const float* from = b.sums + (up ? b.cols : 0);
+  const int64_t col = b.col + (up ? p.n : 0);
+  if (p.c_dtype == DType::kBF16)
+    return round_rows(kernels, from, b.stride, p, b.row, col, b.rows, b.cols);
+  for (int64_t r = 0; r < b.rows; ++r)
+    std::memcpy(static_cast<float*>(p.c) + (b.row + r) * p.c_stride + col, from + r * b.stride,
+                static_cast<size_t>(b.cols) * sizeof(float));
+}
+
+QuantizedRows at(const QuantizedRows& q, int64_t row, int64_t col) {
+  return {at(q.codes, row, col), q.power_of_two};
+}
+
+}  // namespace
+
+void finish_swiglu(Context& ctx, const GemmKernels& kernels, const GemmProblem& p,
+                   const SwigluBlock& b) {
+  const SwigluPair& pair = *p.swiglu;
+  if (p.c) {
+    keep(kernels, p, b, false);
+    keep(kernels, p, b, true);
+  }
+  const Source sums{{b.sums, b.stride, false}, {}};
+  const MutableRows act = pair.act.data ? at(pair.act, b.row, b.col) : MutableRows{};
+  ops_table(ctx.isa).activation.swiglu_forward(sums, at(pair.weight, b.row), act,
+                                               at(pair.quantized, b.row, b.col), b.rows, b.cols);
+}
+
+void run_few_rows_swiglu(Context& ctx, const GemmKernels& kernels,
+                         std::span<const GemmProblem* const> problems) {
+  const ArenaScope scope(ctx.arena);
+  const auto count = static_cast<int64_t>(problems.size());
+  ArenaList<GemmProblem> products(ctx.arena, 2 * count);
+  ArenaList<const GemmProblem*> list(ctx.arena, 2 * count);
+  ArenaList<SwigluBlock> blocks(ctx.arena, count);
+  for (const GemmProblem* p : problems) {
+    auto* sums = ctx.arena.alloc_array<float>(p->m * 2 * p->n);
+    blocks.push({sums, 2 * p->n, 0, p->m, 0, p->n});
+    products.push({p->m, p->n, p->k, p->a, p->b, sums, DType::kF32, 2 * p->n});
+    products.push({p->m, p->n, p->k, p->a, p->swiglu->up, sums + p->n, DType::kF32, 2 * p->n});
+  }
+  for (const GemmProblem& p : products.span()) list.push(&p);
+  run_few_rows(ctx, kernels, list.span(), false);
+  ctx.pool.for_each(count, [&](int64_t i, int) {
+    finish_swiglu(ctx, kernels, *problems[static_cast<size_t>(i)], blocks.data[i]);
+  });
+}
+
+}  // namespace fathom::kernels::cpu
