@@ -4,6 +4,23 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
+/// As store, but with the processor's conversion to BF16 where it has one (a third faster over
+/// all): it makes results below 2^-126 zero.
+template <class T, class Part>
+void put(T* p, VecF v, Part part) {
+  store(p, v, part);
+}
+#if defined(__AVX512BF16__)
+inline void put(BF16* p, VecF v, Full) {
+  const __m256bh h = _mm512_cvtneps_pbh(v);
+  __builtin_memcpy(p, &h, sizeof h);
+}
+inline void put(BF16* p, VecF v, Tail part) {
+  const __m256bh h = _mm512_cvtneps_pbh(v);
+  __builtin_memcpy(p, &h, static_cast<size_t>(part.count) * sizeof(BF16));
+}
+#endif
+
 template <class Y, class X>
 void swiglu_forward_rows(const X& gate_up, const float* weight, MutableRows y,
                          const QuantizedRows& q, int64_t rows, int64_t width) {
@@ -17,11 +34,11 @@ void swiglu_forward_rows(const X& gate_up, const float* weight, MutableRows y,
     if (q.codes.codes)
       quantize_row(q, r, width, [&](int64_t i, auto part) {
         const VecF v = value(i, part);
-        if (y.data) store(out + i, v, part);
+        if (y.data) put(out + i, v, part);
         return v;
       });
     else
-      for_vectors(width, [&](int64_t i, auto part) { store(out + i, value(i, part), part); });
+      for_vectors(width, [&](int64_t i, auto part) { put(out + i, value(i, part), part); });
   }
 }
 
@@ -41,8 +58,11 @@ struct GradientRow {
   int64_t width;
 
   template <class Part>
-  void put(int64_t i, VecF dg, VecF du, Part part) const {
-    if (data) store(data + i, dg, part), store(data + width + i, du, part);
+  void write(int64_t i, VecF dg, VecF du, Part part) const {
+    if (data) {
+      put(data + i, dg, part);
+      put(data + width + i, du, part);
+    }
     if (scratch) store(scratch + i, dg, part), store(scratch + width + i, du, part);
   }
 };
@@ -62,7 +82,7 @@ float swiglu_backward_row(const X& gate_up, const DY* dy, float weight, Gradient
     put_act(i, act * weight, part);
     sum += d * act;
     const VecF dw = d * weight;
-    out.put(i, dw * u * (s + a * (1.0f - s)), dw * a, part);
+    out.write(i, dw * u * (s + a * (1.0f - s)), dw * a, part);
   });
   return reduce_add(sum);
 }
@@ -74,8 +94,8 @@ void swiglu_backward_rows(const X& gate_up, const float* weight, const DY* dy, i
     const auto put_act = [&](int64_t i, VecF v, auto part) {
       if (!out.act.data) return;
       const int64_t at = r * out.act.stride + i;
-      out.act.bf16 ? store(static_cast<BF16*>(out.act.data) + at, v, part)
-                   : store(static_cast<float*>(out.act.data) + at, v, part);
+      out.act.bf16 ? put(static_cast<BF16*>(out.act.data) + at, v, part)
+                   : put(static_cast<float*>(out.act.data) + at, v, part);
     };
     auto* dx = static_cast<DX*>(out.dgate_up.data);
     const GradientRow<DX> row = {dx ? dx + r * out.dgate_up.stride : nullptr, out.scratch, width};

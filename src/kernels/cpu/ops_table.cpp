@@ -5,10 +5,10 @@
 namespace fathom::kernels::cpu {
 namespace {
 
-#define FATHOM_OPS(isa, quantize_isa)                                                    \
-  {                                                                                      \
-    isa::kNormOps, isa::kActivationOps, isa::kLossOps, isa::kRowOps, isa::kOptimizerOps, \
-        isa::kPackOps, quantize_isa::kQuantizeOps                                        \
+#define FATHOM_OPS(isa, with_bf16)                                                             \
+  {                                                                                            \
+    isa::kNormOps, with_bf16::kActivationOps, isa::kLossOps, isa::kRowOps, isa::kOptimizerOps, \
+        isa::kPackOps, with_bf16::kQuantizeOps                                                 \
   }
 constexpr OpsTable kScalar = FATHOM_OPS(scalar, scalar);
 #if defined(__x86_64__)

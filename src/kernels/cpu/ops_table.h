@@ -161,8 +161,9 @@ FATHOM_DECLARE_OPS(scalar)
 FATHOM_DECLARE_OPS(avx2)
 FATHOM_DECLARE_OPS(avx512)
 #undef FATHOM_DECLARE_OPS
-namespace avx512_bf16 {
+namespace avx512_bf16 {  // what gains from BF16 conversions and byte permutes
+extern const ActivationOps kActivationOps;
 extern const QuantizeOps kQuantizeOps;
-}
+}  // namespace avx512_bf16
 
 }  // namespace fathom::kernels::cpu
