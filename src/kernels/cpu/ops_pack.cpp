@@ -161,9 +161,9 @@ VecF exp2_vec(VecF x) {
   return e.p * bit_cast_vec<VecF>((n << 23) + 0x3f800000u);
 }
 
-/// logfmt_grid of numerics/logfmt.h.
+/// logfmt_grid of numerics/logfmt.h, without what only encoding needs.
 struct Grid {
-  float min_log2, step, inverse, offset;
+  float min_log2, step;
 };
 
 Grid grid_of(int bits, float amax, float amin) {
@@ -171,10 +171,18 @@ Grid grid_of(int bits, float amax, float amin) {
   const float max_log2 = __builtin_log2f(amax);
   const float low = __builtin_log2f(amin), limit = max_log2 - 32;
   const float min_log2 = low > limit ? low : limit;
-  const float step = (max_log2 - min_log2) / static_cast<float>((1 << (bits - 1)) - 2);
-  if (step == 0) return {min_log2, 0, 0, 1};  // one magnitude: every code is 1
+  return {min_log2, (max_log2 - min_log2) / static_cast<float>((1 << (bits - 1)) - 2)};
+}
+
+struct EncodingGrid {
+  float min_log2, inverse_step, offset;
+};
+
+EncodingGrid encoding_grid_of(const Grid& grid) {
+  const float step = grid.step;
+  if (step == 0) return {grid.min_log2, 0, 1};  // one magnitude: every code is 1
   const float boundary = __builtin_log2f((1 + __builtin_exp2f(step)) / 2) / step;
-  return {min_log2, step, 1 / step, 2 - boundary};
+  return {grid.min_log2, 1 / step, 2 - boundary};
 }
 
 /// The least magnitude of n values; of those that are not zero unless zeros count.
@@ -196,9 +204,9 @@ float amin_of(const Group& g, bool zeros_count, int64_t n) {
 }
 
 /// Magnitudes of the codes.
-VecU encode_logfmt(const Grid& grid, int bits, VecF x) {
+VecU encode_logfmt(const EncodingGrid& grid, int bits, VecF x) {
   const VecF magnitude = abs_vec(x);
-  const VecF k = (log2_vec(magnitude) - grid.min_log2) * grid.inverse + grid.offset;
+  const VecF k = (log2_vec(magnitude) - grid.min_log2) * grid.inverse_step + grid.offset;
   const VecF limited = at_most(static_cast<float>((1 << (bits - 1)) - 1), at_least(0.0f, k));
   const VecU code = bit_cast_vec<VecU>(__builtin_convertvector(limited, VecI));
   return magnitude >= 0x1p-126f ? code : VecU{};
@@ -245,7 +253,7 @@ uint32_t unpack_ten_bits(const uint8_t* in, uint16_t* magnitude) {
   return last >> 16;
 }
 
-void encode_group8(const Group& g, const Grid& grid, uint8_t* out) {
+void encode_group8(const Group& g, const EncodingGrid& grid, uint8_t* out) {
   for (int64_t i = 0; i < kTileSize / kLanes; ++i) {
     const VecU code = encode_logfmt(grid, 8, g.v[i]);
     const VecU sign = code > 0u ? bit_cast_vec<VecU>(g.v[i]) >> 24 & 0x80u : VecU{};
@@ -253,7 +261,7 @@ void encode_group8(const Group& g, const Grid& grid, uint8_t* out) {
   }
 }
 
-void encode_group10(const Group& g, const Grid& grid, uint8_t* out) {
+void encode_group10(const Group& g, const EncodingGrid& grid, uint8_t* out) {
   uint16_t magnitude[kTileSize];
   uint8_t sign[kTileSize];
   for (int64_t i = 0; i < kTileSize / kLanes; ++i) {
@@ -308,7 +316,7 @@ void logfmt_encode(int bits, bool zeros_in_amin, Rows x, uint8_t* packed, int64_
                  const Extremes extremes = {static_cast<uint16_t>(bits_of(amax) >> 16),
                                             static_cast<uint16_t>(bits_of(amin) >> 16)};
                  __builtin_memcpy(packed + groups * 16 * bits + i * 4, &extremes, sizeof extremes);
-                 const Grid grid = grid_of(bits, amax, amin);
+                 const EncodingGrid grid = encoding_grid_of(grid_of(bits, amax, amin));
                  if (bits == 8)
                    encode_group8(g, grid, packed + i * 128);
                  else

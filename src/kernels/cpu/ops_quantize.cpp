@@ -65,16 +65,26 @@ float quantize_block(const X& x, E4M3* codes, int64_t stride, bool power_of_two,
   return s.scale;
 }
 
-/// One vector of columns of at most 128 rows, likewise.
-template <class X, class Part>
+/// kVectors vectors of columns of at most 128 rows, likewise: as many as fill cache lines.
+template <int kVectors, class X, class Part>
 void quantize_columns(const X& x, E4M3* codes, int64_t stride, float* scale, bool power_of_two,
                       int64_t rows, int64_t begin, Part part) {
-  VecF max = {};
-  for (int64_t r = 0; r < rows; ++r) max = max_vec(abs_vec(x.row(r).load_at(begin, part)), max);
-  const TileScale<VecF> s = tile_scale(max, power_of_two);
-  store(scale, s.scale, part);
-  for (int64_t r = 0; r < rows; ++r)
-    store(codes + r * stride, x.row(r).load_at(begin, part) * s.inverse, part);
+  VecF v[kVectors] = {};  // amax, then the inverse scale
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto row = x.row(r);
+    for (int i = 0; i < kVectors; ++i)
+      v[i] = max_vec(abs_vec(row.load_at(begin + i * kLanes, part)), v[i]);
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    const TileScale<VecF> s = tile_scale(v[i], power_of_two);
+    store(scale + i * kLanes, s.scale, part);
+    v[i] = s.inverse;
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto row = x.row(r);
+    for (int i = 0; i < kVectors; ++i)
+      store(codes + r * stride + i * kLanes, row.load_at(begin + i * kLanes, part) * v[i], part);
+  }
 }
 
 /// A strip of at most 128 rows, in tiles of 128x128 or 128x1.
@@ -84,8 +94,13 @@ void quantize_strip(const X& x, const ScaledCodes& q, int64_t row, bool power_of
   E4M3* codes = q.codes + row * q.stride;
   float* scale = q.scale + (q.first_row + row) / kTileSize * q.scale_stride;
   if (q.tile_cols == 1) {
-    for_vectors(cols, [&](int64_t c, auto part) {
-      quantize_columns(x, codes + c, q.stride, scale + c, power_of_two, rows, c, part);
+    constexpr int kVectors = 4;
+    int64_t c = 0;
+    for (; c + kVectors * kLanes <= cols; c += kVectors * kLanes)
+      quantize_columns<kVectors>(x, codes + c, q.stride, scale + c, power_of_two, rows, c, Full{});
+    for_vectors(cols - c, [&](int64_t i, auto part) {
+      const int64_t at = c + i;
+      quantize_columns<1>(x, codes + at, q.stride, scale + at, power_of_two, rows, at, part);
     });
     return;
   }
