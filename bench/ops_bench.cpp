@@ -18,10 +18,13 @@
 #include "base/philox.h"
 #include "kernels/adamw.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/e5m6.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
 #include "kernels/gating.h"
+#include "kernels/logfmt.h"
 #include "kernels/permute.h"
+#include "kernels/quantize.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/swiglu.h"
@@ -91,13 +94,20 @@ struct Op {
   std::function<void()> work;
 };
 
+/// Of a busy machine the median says more than the mean.
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 void measure(benchmark::State& state, const std::function<Op()>& make) {
   const Op op = make();
   op.work();
-  double roof = read_bandwidth(), spent = 0;
-  for (auto _ : state) spent += seconds(op.work);
-  roof = (roof + read_bandwidth()) / 2;
-  const double rate = op.bytes * static_cast<double>(state.iterations()) / spent;
+  std::vector<double> roofs = {read_bandwidth(), read_bandwidth()}, times;
+  for (auto _ : state) times.push_back(seconds(op.work));
+  roofs.insert(roofs.end(), {read_bandwidth(), read_bandwidth()});
+  const double roof = median(roofs), rate = op.bytes / median(times);
   state.counters["GB/s"] = rate / 1e9;
   state.counters["roof_GB/s"] = roof / 1e9;
   state.counters["share_%"] = 100 * rate / roof;
@@ -157,6 +167,100 @@ Op swiglu_op(DType type, bool backward) {
   if (backward)
     return {bytes_of({d->x, d->y, d->dx}), [=] { swiglu_backward(context(), d->x, d->y, d->dx); }};
   return {bytes_of({d->x, d->y}), [=] { swiglu_forward(context(), d->x, d->y); }};
+}
+
+/// An E4M3 matrix with its scales.
+struct Quantized {
+  Quantized(int64_t rows, int64_t cols, ScaleTile tile)
+      : codes(DType::kE4M3, {rows, cols}),
+        scale(DType::kF32, {scale_rows(rows, tile), scale_cols(cols, tile)}),
+        view(codes, scale, tile) {}
+  double bytes() const { return bytes_of({codes, scale}); }
+  Tensor codes, scale;
+  QuantizedView view;
+};
+
+Op quantize_op(DType type, ScaleTile tile) {
+  const auto x = std::make_shared<Tensor>(random_tensor(type, {kTokens, kDim}));
+  const auto q = std::make_shared<Quantized>(kTokens, kDim, tile);
+  return {bytes_of({*x}) + q->bytes(),
+          [=] { quantize(context(), *x, q->view, ScaleFormat::kF32); }};
+}
+
+Op dequantize_op(DType type, ScaleTile tile) {
+  const auto x = std::make_shared<Tensor>(random_tensor(type, {kTokens, kDim}));
+  const auto q = std::make_shared<Quantized>(kTokens, kDim, tile);
+  quantize(context(), *x, q->view, ScaleFormat::kF32);
+  return {bytes_of({*x}) + q->bytes(), [=] { dequantize(context(), q->view, *x); }};
+}
+
+Op requantize_op() {
+  const Tensor x = random_tensor(DType::kF32, {kTokens, kDim});
+  const auto from = std::make_shared<Quantized>(kTokens, kDim, kTile1x128);
+  const auto to = std::make_shared<Quantized>(kTokens, kDim, kTile128x1);
+  quantize(context(), x, from->view, ScaleFormat::kPowerOfTwo);
+  return {from->bytes() + to->bytes(),
+          [=] { requantize(context(), from->view, to->view, ScaleFormat::kPowerOfTwo); }};
+}
+
+Op norm_forward_quantized(DType type) {
+  const auto n = std::make_shared<Norm>(type);
+  const auto q = std::make_shared<Quantized>(kTokens, kDim, kTile1x128);
+  return {
+      bytes_of({n->x}) + q->bytes(), [=] {
+        rmsnorm_forward(context(), n->x, n->w, 1e-6f, {}, {q->view, ScaleFormat::kF32}, n->rstd);
+      }};
+}
+
+/// From gate and up in BF16 to the quantized input of down_proj, weighted by the routing.
+Op swiglu_quantized_op() {
+  constexpr int64_t kWidth = 4096;
+  const auto x = std::make_shared<Tensor>(random_tensor(DType::kBF16, {kTokens, 2 * kWidth}));
+  const auto w = std::make_shared<Tensor>(random_tensor(DType::kF32, {kTokens}));
+  const auto q = std::make_shared<Quantized>(kTokens, kWidth, kTile1x128);
+  return {bytes_of({*x}) + q->bytes(), [=] {
+            swiglu_forward(context(), *x, *w, {}, {q->view, ScaleFormat::kF32});
+          }};
+}
+
+/// From gate and up cached in E4M3: their gradient, the output again and the weight's gradient.
+Op swiglu_recompute_op() {
+  constexpr int64_t kWidth = 4096;
+  struct Data {
+    Tensor dy, w, dx, act, dw;
+    Quantized cached;
+  };
+  const Tensor x = random_tensor(DType::kBF16, {kTokens, 2 * kWidth});
+  const auto d = std::make_shared<Data>(
+      Data{random_tensor(DType::kBF16, {kTokens, kWidth}), random_tensor(DType::kF32, {kTokens}),
+           Tensor(DType::kBF16, {kTokens, 2 * kWidth}), Tensor(DType::kBF16, {kTokens, kWidth}),
+           Tensor(DType::kF32, {kTokens}), Quantized(kTokens, 2 * kWidth, kTile1x128)});
+  quantize(context(), x, d->cached.view, ScaleFormat::kF32);
+  return {bytes_of({d->dy, d->dx, d->act}) + d->cached.bytes(), [=] {
+            swiglu_backward(context(), d->cached.view, d->w, d->dy, {d->dx, {}, d->act, d->dw});
+          }};
+}
+
+Op e5m6_op(bool unpack) {
+  const auto x = std::make_shared<Tensor>(random_tensor(DType::kBF16, {kTokens, kDim}));
+  const auto packed = std::make_shared<Tensor>(
+      DType::kU8, std::initializer_list<int64_t>{kTokens, e5m6_row_bytes(kDim)});
+  const auto scale = std::make_shared<Tensor>(
+      DType::kU8, std::initializer_list<int64_t>{kTokens, e5m6_row_scales(kDim)});
+  e5m6_pack(context(), *x, *packed, *scale);
+  if (unpack)
+    return {bytes_of({*x, *packed}), [=] { e5m6_unpack(context(), *packed, *scale, *x); }};
+  return {bytes_of({*x, *packed}), [=] { e5m6_pack(context(), *x, *packed, *scale); }};
+}
+
+Op logfmt_op(LogFmt format, bool decode) {
+  const auto x = std::make_shared<Tensor>(random_tensor(DType::kBF16, {kTokens, kDim}));
+  const auto packed = std::make_shared<Tensor>(
+      DType::kU8, std::initializer_list<int64_t>{kTokens, logfmt_row_bytes(format, kDim)});
+  logfmt_encode(context(), format, *x, *packed);
+  if (decode)
+    return {bytes_of({*x, *packed}), [=] { logfmt_decode(context(), format, *packed, *x); }};
+  return {bytes_of({*x, *packed}), [=] { logfmt_encode(context(), format, *x, *packed); }};
 }
 
 /// The roped quarter of the queries of 128 heads of 192.
@@ -325,6 +429,27 @@ void add(const std::string& name, const std::function<Op()>& make) {
       ->MinTime(0.2);
 }
 
+void add_quantization() {
+  const std::pair<const char*, ScaleTile> tiles[] = {
+      {"1x128", kTile1x128}, {"128x1", kTile128x1}, {"128x128", kBlock128x128}};
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    const std::string suffix = std::string("/") + name_of(type);
+    for (const auto& [name, tile] : tiles)
+      add("quantize/" + std::string(name) + suffix, [=, t = tile] { return quantize_op(type, t); });
+    add("dequantize/1x128" + suffix, [=] { return dequantize_op(type, kTile1x128); });
+    add("rmsnorm_forward_quantized" + suffix, [=] { return norm_forward_quantized(type); });
+  }
+  add("requantize/1x128/128x1", requantize_op);
+  add("swiglu_forward_quantized/BF16", swiglu_quantized_op);
+  add("swiglu_backward_recompute/E4M3", swiglu_recompute_op);
+  for (const bool unpack : {false, true}) {
+    add(unpack ? "e5m6_unpack/BF16" : "e5m6_pack/BF16", [=] { return e5m6_op(unpack); });
+    const std::string name = unpack ? "logfmt_decode/" : "logfmt_encode/";
+    add(name + "8", [=] { return logfmt_op(kLogFmt8, unpack); });
+    add(name + "10", [=] { return logfmt_op(kLogFmt10, unpack); });
+  }
+}
+
 void add_all() {
   for (const DType type : {DType::kF32, DType::kBF16}) {
     const std::string suffix = std::string("/") + name_of(type);
@@ -358,6 +483,7 @@ void add_all() {
 
 int main(int argc, char** argv) {
   add_all();
+  add_quantization();
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -8,8 +8,7 @@ namespace {
 
 using namespace cpu;
 
-/// Hands out whole tiles: rows for 1x128, else squares of 128x128, which hold whole tiles of both
-/// other shapes.
+/// Hands out whole tiles: rows for 1x128, else pieces of 128x512.
 template <class Body>
 void for_tiles(Context& ctx, int64_t rows, int64_t cols, ScaleTile tile, int64_t bytes_each,
                Body body) {
@@ -18,12 +17,12 @@ void for_tiles(Context& ctx, int64_t rows, int64_t cols, ScaleTile tile, int64_t
               [&](int64_t begin, int64_t end) { body(begin, int64_t{0}, end - begin, cols); });
     return;
   }
-  constexpr int64_t kSide = 128;
-  const int64_t across = (cols + kSide - 1) / kSide, down = (rows + kSide - 1) / kSide;
-  for_items(ctx, across * down, bytes_each * kSide * kSide, [&](int64_t begin, int64_t end) {
+  constexpr int64_t kRows = 128, kCols = 512;
+  const int64_t across = (cols + kCols - 1) / kCols, down = (rows + kRows - 1) / kRows;
+  for_items(ctx, across * down, bytes_each * kRows * kCols, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t r = i / across * kSide, c = i % across * kSide;
-      body(r, c, std::min(kSide, rows - r), std::min(kSide, cols - c));
+      const int64_t r = i / across * kRows, c = i % across * kCols;
+      body(r, c, std::min(kRows, rows - r), std::min(kCols, cols - c));
     }
   });
 }

@@ -44,90 +44,64 @@ void quantize_rows(const X& x, const ScaledCodes& q, bool power_of_two, int64_t 
   }
 }
 
-/// One block of at most 128x128: its amax, then, from cache, its codes.
+/// From the amax of each column to the inverse scale of each column.
+void scale_columns(float* v, float* scale, bool power_of_two, int64_t cols) {
+  for_vectors(cols, [&](int64_t c, auto part) {
+    const TileScale<VecF> s = tile_scale(load(v + c, part), power_of_two);
+    store(scale + c, s.scale, part);
+    store(v + c, s.inverse, part);
+  });
+}
+void scale_blocks(float* v, float* scale, bool power_of_two, int64_t cols) {
+  for (int64_t begin = 0; begin < cols; begin += kTileSize) {
+    const int64_t n = cols - begin < kTileSize ? cols - begin : kTileSize;
+    VecF max = {};
+    for_vectors(n, [&](int64_t i, auto part) { max = max_vec(load(v + begin + i, part), max); });
+    const TileScale<float> s = tile_scale(max_lane(max), power_of_two);
+    scale[begin / kTileSize] = s.scale;
+    for_vectors(n, [&](int64_t i, auto part) { store(v + begin + i, splat(s.inverse), part); });
+  }
+}
+
+/// Columns that a strip of 128 rows is quantized at a time: runs long enough for memory, a strip
+/// short enough for the second pass over it to be from cache.
+constexpr int64_t kStripCols = 512;
+
+/// At most 128 rows and kStripCols columns from (row, col) on, in tiles of 128x128 or 128x1.
 template <class X>
-float quantize_block(const X& x, E4M3* codes, int64_t stride, bool power_of_two, int64_t rows,
-                     int64_t begin, int64_t cols) {
-  VecF max = {};
+void quantize_strip(const X& x, const ScaledCodes& q, int64_t row, int64_t col, bool power_of_two,
+                    int64_t rows, int64_t cols) {
+  constexpr int64_t kAhead = 4;  // rows prefetched: hardware does not foresee the end of a run
+  float v[kStripCols] = {};
   for (int64_t r = 0; r < rows; ++r) {
-    const auto row = x.row(r);
-    for_vectors(cols, [&](int64_t i, auto part) {
-      max = max_vec(abs_vec(row.load_at(begin + i, part)), max);
+    const auto from = x.row(row + r), ahead = x.row(row + (r + kAhead < rows ? r + kAhead : r));
+    const E4M3* codes = q.codes + (row + r) * q.stride + col;
+    for_vectors(cols, [&](int64_t c, auto part) {
+      ahead.prefetch(col + c);
+      __builtin_prefetch(codes + c, 1);
+      store(v + c, max_vec(abs_vec(from.load_at(col + c, part)), load(v + c, part)), part);
     });
   }
-  const TileScale<float> s = tile_scale(max_lane(max), power_of_two);
+  float* scale = q.scale + (q.first_row + row) / kTileSize * q.scale_stride + col / q.tile_cols;
+  (q.tile_cols == 1 ? scale_columns : scale_blocks)(v, scale, power_of_two, cols);
   for (int64_t r = 0; r < rows; ++r) {
-    const auto row = x.row(r);
-    for_vectors(cols, [&](int64_t i, auto part) {
-      store(codes + r * stride + i, row.load_at(begin + i, part) * s.inverse, part);
+    const auto from = x.row(row + r);
+    E4M3* codes = q.codes + (row + r) * q.stride + col;
+    for_vectors(cols, [&](int64_t c, auto part) {
+      store(codes + c, from.load_at(col + c, part) * load(v + c, part), part);
     });
   }
-  return s.scale;
-}
-
-/// kVectors vectors of columns of at most 128 rows, likewise: as many as fill cache lines.
-template <int kVectors, class X, class Part>
-void quantize_columns(const X& x, E4M3* codes, int64_t stride, float* scale, bool power_of_two,
-                      int64_t rows, int64_t begin, Part part) {
-  VecF v[kVectors] = {};  // amax, then the inverse scale
-  for (int64_t r = 0; r < rows; ++r) {
-    const auto row = x.row(r);
-    for (int i = 0; i < kVectors; ++i)
-      v[i] = max_vec(abs_vec(row.load_at(begin + i * kLanes, part)), v[i]);
-  }
-  for (int i = 0; i < kVectors; ++i) {
-    const TileScale<VecF> s = tile_scale(v[i], power_of_two);
-    store(scale + i * kLanes, s.scale, part);
-    v[i] = s.inverse;
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    const auto row = x.row(r);
-    for (int i = 0; i < kVectors; ++i)
-      store(codes + r * stride + i * kLanes, row.load_at(begin + i * kLanes, part) * v[i], part);
-  }
-}
-
-/// A strip of at most 128 rows, in tiles of 128x128 or 128x1.
-template <class X>
-void quantize_strip(const X& x, const ScaledCodes& q, int64_t row, bool power_of_two, int64_t rows,
-                    int64_t cols) {
-  E4M3* codes = q.codes + row * q.stride;
-  float* scale = q.scale + (q.first_row + row) / kTileSize * q.scale_stride;
-  if (q.tile_cols == 1) {
-    constexpr int kVectors = 4;
-    int64_t c = 0;
-    for (; c + kVectors * kLanes <= cols; c += kVectors * kLanes)
-      quantize_columns<kVectors>(x, codes + c, q.stride, scale + c, power_of_two, rows, c, Full{});
-    for_vectors(cols - c, [&](int64_t i, auto part) {
-      const int64_t at = c + i;
-      quantize_columns<1>(x, codes + at, q.stride, scale + at, power_of_two, rows, at, part);
-    });
-    return;
-  }
-  for (int64_t c = 0; c < cols; c += kTileSize) {
-    const int64_t n = cols - c < kTileSize ? cols - c : kTileSize;
-    scale[c / kTileSize] = quantize_block(x, codes + c, q.stride, power_of_two, rows, c, n);
-  }
-}
-
-/// x from row r on.
-CodeRows rows_from(CodeRows x, int64_t r) {
-  x.q.codes += r * x.q.stride;
-  x.q.first_row += r;
-  return x;
-}
-template <class T>
-FloatRows<T> rows_from(FloatRows<T> x, int64_t r) {
-  return {x.data + r * x.stride, x.stride};
 }
 
 void quantize(const Source& source, const ScaledCodes& q, bool power_of_two, int64_t rows,
               int64_t cols) {
+  const auto at_most_of = [](int64_t n, int64_t limit) { return n < limit ? n : limit; };
   with_source(source, [&](auto x) {
     if (q.tile_rows == 1) return quantize_rows(x, q, power_of_two, rows, cols);
     for (int64_t r = 0; r < rows; r += kTileSize)
-      quantize_strip(rows_from(x, r), q, r, power_of_two,
-                     rows - r < kTileSize ? rows - r : kTileSize, cols);
+      for (int64_t c = 0; c < cols; c += kStripCols)
+        quantize_strip(x, q, r, c, power_of_two, at_most_of(rows - r, kTileSize),
+                       at_most_of(cols - c, kStripCols));
   });
 }
 

@@ -116,6 +116,7 @@ struct CodeRows {
     const E4M3* codes;
     const float* scale;
     bool scale_per_column;
+    void prefetch(int64_t c) const { __builtin_prefetch(codes + c); }
     template <class Part>
     VecF load_at(int64_t c, Part part) const {
       const VecF factor = scale_per_column ? decode_factor(load(scale + c, part))
@@ -137,6 +138,7 @@ struct FloatRows {
 
   struct Row {
     const T* data;
+    void prefetch(int64_t c) const { __builtin_prefetch(data + c); }
     template <class Part>
     VecF load_at(int64_t c, Part part) const {
       return load(data + c, part);
