@@ -276,6 +276,20 @@ int64_t available_memory() {
   return static_cast<int64_t>(bytes);
 }
 
+int64_t last_level_cache_bytes() {
+  std::set<std::string> seen;  // by the processors that share the cache
+  double bytes = 0;
+  for (const int cpu : machine().allowed)
+    for (const int level : {4, 3, 2}) {
+      const fs::path cache = fmt::format("/sys/devices/system/cpu/cpu{}/cache/index{}", cpu, level);
+      const auto kib = read_number(cache / "size");  // "32768K"
+      if (!kib) continue;
+      if (seen.insert(read_line(cache / "shared_cpu_list")).second) bytes += 1024 * *kib;
+      break;
+    }
+  return static_cast<int64_t>(bytes);
+}
+
 std::string huge_page_mode() {
   const std::string line = read_line("/sys/kernel/mm/transparent_hugepage/enabled");
   const size_t open = line.find('['), close = line.find(']');

@@ -64,6 +64,8 @@ void bind_thread(pthread_t thread, const CpuList& cpus = machine().allowed);
 
 /// Memory that can be had without swapping, in bytes: the machine's, or the control group's.
 int64_t available_memory();
+/// Of all last-level caches of the processors this process may use; 0 where unknown.
+int64_t last_level_cache_bytes();
 /// The bracketed word of /sys/kernel/mm/transparent_hugepage/enabled: always, madvise or never;
 /// "unknown" without that file.
 std::string huge_page_mode();

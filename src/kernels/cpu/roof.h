@@ -12,8 +12,20 @@ namespace fathom::kernels {
 /// L1), every thread at once; the best of several bursts over about 50 ms.
 double measure_peak_flops(Context& ctx, GemmPrecision precision);
 
-/// Bytes/s of reading memory once, four prefetched streams a thread; the best of a few passes over
-/// 512 MiB, which it allocates. About a quarter of a second.
+/// Reads memory at the rate that memory gives: each of several ways (one or more streams a thread,
+/// with and without software prefetch) over 512 MiB of huge pages, which it keeps, as processors
+/// differ in which is fastest.
+class ReadBandwidth {
+ public:
+  explicit ReadBandwidth(Context& ctx);
+  /// Bytes/s on the threads of ctx: the best of two passes of each way. 0.1 to 0.3 s.
+  double measure(Context& ctx) const;
+
+ private:
+  Tensor buffer_;
+};
+
+/// The same for a single figure.
 double measure_read_bandwidth(Context& ctx);
 
 }  // namespace fathom::kernels
