@@ -70,6 +70,8 @@ void add_plan(CommandLine& c) {
   plan->require_subcommand(1);
   add_kv_cache(c, *plan);
   add_flops(c, *plan);
+  add_plan_schedule(c, *plan);
+  add_plan_experts(c, *plan);
 }
 
 }  // namespace fathom::app

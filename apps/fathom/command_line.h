@@ -43,5 +43,7 @@ CLI::Option* add_precision(CLI::App* sub, std::string& precision);
 void add_bench(CommandLine& c);
 void add_net(CommandLine& c);
 void add_plan(CommandLine& c);
+void add_plan_schedule(CommandLine& c, CLI::App& plan);
+void add_plan_experts(CommandLine& c, CLI::App& plan);
 
 }  // namespace fathom::app

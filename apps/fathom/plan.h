@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,10 @@ class PlanInput {
   std::vector<cluster::ModelShape> models_;
 };
 
-/// To standard output: results, tables and assumptions; with `explain` also the formulas.
-void print(const cluster::Worksheet& sheet, const GlobalOptions& global, bool explain);
+/// To standard output: results, tables and assumptions; with `explain` also the formulas. What no
+/// table can hold follows in the JSON document: the members of `more`.
+void print(const cluster::Worksheet& sheet, const GlobalOptions& global, bool explain,
+           const nlohmann::ordered_json* more = nullptr);
 
 struct PlanKvCacheArguments {
   PlanArguments plan;

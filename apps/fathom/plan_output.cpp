@@ -93,9 +93,18 @@ Json json_of(const Worksheet& sheet, bool explain) {
   return document;
 }
 
+// Members of `more` follow those of the document, each on a line: arrays of numbers are long.
+std::string joined(const Json& document, const Json& more) {
+  std::string text = document.dump(2);
+  text.resize(text.size() - 2);  // the end of the object
+  for (const auto& [key, value] : more.items())
+    text += fmt::format(",\n  \"{}\": {}", key, value.dump());
+  return text + "\n}\n";
+}
+
 }  // namespace
 
-void print(const Worksheet& sheet, const GlobalOptions& global, bool explain) {
+void print(const Worksheet& sheet, const GlobalOptions& global, bool explain, const Json* more) {
   const bool formulas = std::any_of(sheet.results().begin(), sheet.results().end(),
                                     [](const auto& r) { return !r.formula.empty(); });
   if (explain && !formulas)
@@ -103,7 +112,7 @@ void print(const Worksheet& sheet, const GlobalOptions& global, bool explain) {
                      "explain one --model at a time");
   std::string text;
   if (global.json) {
-    text = json_of(sheet, explain).dump(2) + "\n";
+    text = joined(json_of(sheet, explain), more == nullptr ? Json::object() : *more);
   } else {
     text = results_text(sheet, explain);
     for (const auto& table : sheet.tables()) text += text_of(table);

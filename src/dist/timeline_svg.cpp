@@ -138,7 +138,7 @@ void draw_legend(Svg& svg, double top) {
     x += 44 + 6.0 * static_cast<double>(std::string_view(look->name).size());
   }
   svg.rect(x, top, 25, 12, kIdle);
-  svg.text(x + 30, top + 10, "idle", 11);
+  svg.text(x + 30, top + 10, "idle    (darker: the second of a rank's two stages)", 11);
 }
 
 }  // namespace
