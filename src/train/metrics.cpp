@@ -66,6 +66,7 @@ std::string to_json_line(const StepMetrics& m) {
   Json line = {{"step", m.step}, {"tokens", m.tokens}};
   for (const auto& [name, value] : values_of(m)) line[name] = json_of(value);
   if (m.valid_loss) line["valid_loss"] = *m.valid_loss;
+  if (m.valid_loss && !m.expert_loads.empty()) line["expert_loads"] = m.expert_loads;
   return line.dump() + "\n";
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "train/append_file.h"
 #include "train/tensorboard.h"
@@ -26,6 +27,8 @@ struct StepMetrics {
   std::optional<double> max_violation =
       {};                                 ///< (max expert load - mean) / mean, mean over MoE layers
   std::optional<double> valid_loss = {};  ///< only at evaluations
+  /// Tokens of this step routed to each expert, [mixture layer][expert]; written at evaluations.
+  std::vector<std::vector<int64_t>> expert_loads = {};
 };
 
 /// One line of metrics.jsonl, with its newline. NaN and infinity become null.

@@ -77,6 +77,7 @@ StepMetrics Trainer::measure(const StepPlan& plan, const ObjectiveLosses& losses
   if (!loads.empty()) {
     m.balance_loss = losses.balance;
     m.max_violation = max_violation(loads);
+    m.expert_loads = loads;
   }
   m.lr = plan.lr;
   m.grad_norm = gradient_norm;

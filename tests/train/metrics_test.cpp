@@ -39,8 +39,11 @@ TEST(StepMetrics, ALineHasTheFieldsOfTheContract) {
   EXPECT_EQ(json["mtp_loss"], 4.5);
   EXPECT_TRUE(json["balance_loss"].is_null()) << "no MoE layer";
   EXPECT_FALSE(json.contains("valid_loss")) << "only at evaluations";
+  m.expert_loads = {{3, 1}, {2, 2}};
+  EXPECT_FALSE(nlohmann::json::parse(to_json_line(m)).contains("expert_loads"));
   m.valid_loss = 3.5;
   EXPECT_EQ(nlohmann::json::parse(to_json_line(m))["valid_loss"], 3.5);
+  EXPECT_EQ(nlohmann::json::parse(to_json_line(m))["expert_loads"], m.expert_loads);
   m.loss = std::nan("");
   EXPECT_TRUE(nlohmann::json::parse(to_json_line(m))["loss"].is_null());
 }
