@@ -115,8 +115,68 @@ void dequantize(const ScaledCodes& q, MutableRows y, int64_t rows, int64_t cols)
   });
 }
 
+/// The power of two 2^(e − bits + 1) for max in [2^e, 2^(e+1)): what is left of numbers aligned to
+/// max and cut off after `bits` bits are multiples of it. Limited where F32 ends.
+VecF grid_of(VecF max, int bits) {
+  VecU exponent = bit_cast_vec<VecU>(max) & 0x7f800000u;
+  exponent = exponent < VecU{} + (24u << 23) ? VecU{} + (24u << 23) : exponent;
+  return bit_cast_vec<VecF>(exponent - (static_cast<uint32_t>(bits - 1) << 23));
+}
+
+/// x in units of 1 / inverse, towards zero: below 2^16.
+VecU truncated(VecF x, VecF inverse) {
+  using VecI = int32_t __attribute__((vector_size(kVectorBytes)));
+  return bit_cast_vec<VecU>(__builtin_convertvector(x * inverse, VecI));
+}
+VecF from_integer(VecU i) {
+  using VecI = int32_t __attribute__((vector_size(kVectorBytes)));
+  return __builtin_convertvector(bit_cast_vec<VecI>(i), VecF);
+}
+
+/// acc + Σ product, all aligned to the greatest of them (the integers sum exactly: fewer than 24
+/// bits); of the result the first `bits` bits.
+VecF accumulate(VecF acc, const VecF* product, int n, int bits) {
+  VecF max = abs_vec(acc);
+  for (int i = 0; i < n; ++i) max = max_vec(abs_vec(product[i]), max);
+  const VecF grid = grid_of(max, bits), inverse = 1.0f / grid;
+  VecU sum = truncated(acc, inverse);
+  for (int i = 0; i < n; ++i) sum += truncated(product[i], inverse);
+  const uint32_t dropped = (1u << (24 - bits)) - 1;
+  return bit_cast_vec<VecF>(bit_cast_vec<VecU>(from_integer(sum) * grid) & ~dropped);
+}
+
+/// One vector of columns.
+VecF emulated_columns(const EmulatedUnit& unit, const float* a, const float* a_scale,
+                      const float* b, const float* b_scale, int64_t depth) {
+  const bool scale_products = unit.promotion > unit.block;
+  constexpr int kMaxGroup = 128;
+  VecF total = {}, acc = {}, product[kMaxGroup];
+  for (int64_t k = 0; k < depth; k += unit.group) {
+    const int64_t block = k / unit.block;
+    const VecF scale = load(b_scale + block * kEmulatedPanel, Full{}) * a_scale[block];
+    const int n = static_cast<int>(depth - k < unit.group ? depth - k : unit.group);
+    for (int i = 0; i < n; ++i) {
+      product[i] = load(b + (k + i) * kEmulatedPanel, Full{}) * a[k + i];
+      if (scale_products) product[i] *= scale;
+    }
+    acc = accumulate(acc, product, n, unit.bits);
+    const int64_t next = k + unit.group;
+    if (next % unit.promotion == 0 || next >= depth) {
+      total += scale_products ? acc : acc * scale;
+      acc = VecF{};
+    }
+  }
+  return total;
+}
+
+void emulated_dot(const EmulatedUnit& unit, const float* a, const float* a_scale, const float* b,
+                  const float* b_scale, int64_t depth, float* out) {
+  for (int64_t j = 0; j < kEmulatedPanel; j += kLanes)
+    store(out + j, emulated_columns(unit, a, a_scale, b + j, b_scale + j, depth), Full{});
+}
+
 }  // namespace
 
-const QuantizeOps kQuantizeOps = {decode, decode_bf16, encode, quantize, dequantize};
+const QuantizeOps kQuantizeOps = {decode, decode_bf16, encode, quantize, dequantize, emulated_dot};
 
 }  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

@@ -116,6 +116,13 @@ struct OptimizerOps {
   void (*ema)(float decay, float one_minus_decay, const float* w, MutableRows average, int64_t n);
 };
 
+/// kernels/emulated_gemm.h's accumulator; `block` products share a scale.
+struct EmulatedUnit {
+  int group, bits;
+  int64_t promotion, block;
+};
+inline constexpr int64_t kEmulatedPanel = 16;  ///< columns of an emulated product side by side
+
 struct QuantizeOps {
   /// Codes to value · scale, in F32 or rounded to BF16, and back: what vec_e4m3.h offers.
   void (*decode)(const E4M3* codes, float scale, float* y, int64_t n);
@@ -125,6 +132,9 @@ struct QuantizeOps {
   void (*quantize)(const Source& x, const ScaledCodes& q, bool power_of_two, int64_t rows,
                    int64_t cols);
   void (*dequantize)(const ScaledCodes& q, MutableRows y, int64_t rows, int64_t cols);
+  /// out[j] = Σ_k a[k]·b[k·kEmulatedPanel + j], values being those of codes; scales one a block.
+  void (*emulated_dot)(const EmulatedUnit& unit, const float* a, const float* a_scale,
+                       const float* b, const float* b_scale, int64_t depth, float* out);
 };
 
 /// One row each: kernels/e5m6.h and kernels/logfmt.h say how it is packed.
