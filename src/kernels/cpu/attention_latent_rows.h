@@ -14,14 +14,15 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-/// Adds to the exponents of two BF16 a lane; zeros stay zero. Results must be normal numbers.
-inline VecW add_to_exponents(VecW words, VecW addend) {
+/// Two BF16 a lane times a power of two, given as what it adds to their bits; zeros stay zero.
+/// Results must be normal numbers.
+inline VecW times_power(VecW words, VecW power) {
 #if defined(__AVX512BW__)
   const __m512i w = bit_cast_vec<__m512i>(words);
   const __mmask32 nonzero = _mm512_test_epi16_mask(w, _mm512_set1_epi16(0x7fff));
-  return bit_cast_vec<VecW>(_mm512_mask_add_epi16(w, nonzero, w, bit_cast_vec<__m512i>(addend)));
+  return bit_cast_vec<VecW>(_mm512_mask_add_epi16(w, nonzero, w, bit_cast_vec<__m512i>(power)));
 #else
-  return (words & 0x7fff) != 0 ? words + addend : words;
+  return (words & 0x7fff) != 0 ? words + power : words;
 #endif
 }
 
@@ -33,31 +34,35 @@ inline void decode_group(const std::byte* codes, float scale, const E4M3ToBF16&,
     store(to + i, decode_e4m3(load_bits<VecQ>(codes + i, part), factor), part);
   });
 }
+/// Prefetched while decoding: some eight rows.
+constexpr int64_t kAheadBytes = 5120;
+
 struct DecodedWords {
   VecW part[2];
 };
-inline DecodedWords decode_scaled(VecB codes, VecW addend, const E4M3ToBF16& unscaled) {
+inline DecodedWords decode_scaled(VecB codes, VecW power, const E4M3ToBF16& unscaled) {
   const TwoVecW words = decode_words(codes, unscaled);
-  return {{add_to_exponents(words.first, addend), add_to_exponents(words.second, addend)}};
+  return {{times_power(words.first, power), times_power(words.second, power)}};
 }
-[[gnu::noinline]] inline void decode_tail(const std::byte* codes, VecW addend,
+[[gnu::noinline]] inline void decode_tail(const std::byte* codes, VecW power,
                                           const E4M3ToBF16& unscaled, int64_t count, BF16* to) {
-  const auto words = decode_scaled(load_bits<VecB>(codes, Tail{count}), addend, unscaled);
+  const auto words = decode_scaled(load_bits<VecB>(codes, Tail{count}), power, unscaled);
   __builtin_memcpy(to, &words, static_cast<size_t>(count) * sizeof(BF16));
 }
 /// `unscaled` decodes with a scale of one: powers of two are added to exponents.
 inline void decode_group(const std::byte* codes, float scale, const E4M3ToBF16& unscaled,
                          int64_t count, BF16* to) {
-  const int exponent = static_cast<int>(std::bit_cast<uint32_t>(scale) >> 23) - 127;
-  const VecW addend = VecW{} + static_cast<uint16_t>(exponent * 128);
+  const VecU bits = VecU{} + std::bit_cast<uint32_t>(scale);
+  const VecW power = bit_cast_vec<VecW>(bits | (bits >> 16)) - 0x3f80;  // BF16 less that of 1
   constexpr int64_t kCodes = kVectorBytes;
   int64_t i = 0;
   for (; i + kCodes <= count; i += kCodes) {
-    const auto words = decode_scaled(load_bits<VecB>(codes + i, Full{}), addend, unscaled);
+    __builtin_prefetch(codes + i + kAheadBytes);
+    const auto words = decode_scaled(load_bits<VecB>(codes + i, Full{}), power, unscaled);
     __builtin_memcpy(to + i, &words.part[0], sizeof(VecW));
     __builtin_memcpy(to + i + kCodes / 2, &words.part[1], sizeof(VecW));
   }
-  if (i < count) decode_tail(codes + i, addend, unscaled, count - i, to + i);
+  if (i < count) decode_tail(codes + i, power, unscaled, count - i, to + i);
 }
 
 template <class T>
@@ -68,7 +73,7 @@ void decode_latent(const LatentRowLayout& layout, const std::byte* row, const E4
     const int64_t n = std::min(LatentRowLayout::kGroup, layout.latent - i);
     float scale;
     __builtin_memcpy(&scale, scales, sizeof scale);
-    if (scale != scale)
+    if ((std::bit_cast<uint32_t>(scale) & 0x7f800000u) == 0x7f800000u)
       for_vectors(n, [&](int64_t j, auto part) { store(to + i + j, splat(scale), part); });
     else
       decode_group(row + i, scale, unscaled, n, to + i);
@@ -103,12 +108,8 @@ void load_rows(const LatentRowLayout& layout, const std::byte* rows, int64_t row
   const int64_t R_padded = (R + kRopeStep - 1) / kRopeStep * kRopeStep;
   const E4M3ToBF16 unscaled = e4m3_to_bf16(1);
   auto* to = reinterpret_cast<T*>(to_bytes);
-  constexpr int64_t kAhead = 8, kLine = 64;
-  const int64_t rope_offset = layout.rope_offset(), row_bytes = layout.row_bytes();
+  const int64_t rope_offset = layout.rope_offset();
   for (int64_t r = 0; r < count; ++r, rows += row_stride, to += C_padded + R_padded) {
-    if (r + kAhead < count)
-      for (int64_t i = 0; i < row_bytes; i += kLine)
-        __builtin_prefetch(rows + kAhead * row_stride + i);
     const std::byte* rope = rows + rope_offset;
     switch (layout.format) {
       case LatentCacheFormat::kF32:
