@@ -64,10 +64,9 @@ KvCachePlan plan_kv_cache(const ModelShape& shape, double bits_per_value, const 
 
 void compare_kv_cache(const std::vector<ModelShape>& shapes, double bits_per_value,
                       Worksheet& sheet) {
-  auto& table = sheet.table("models", {{"model", ""},
-                                       {"attention", ""},
-                                       {"kv_bytes_per_token", "bytes"},
-                                       {"multiple", ""}});
+  auto& table = sheet.table(
+      "models",
+      {{"model", ""}, {"attention", ""}, {"kv_bytes_per_token", "bytes"}, {"multiple", ""}});
   sheet.assume("cached values", fmt::format("{} bits", bits_per_value), "--kv-bits");
   const double first = kv_bytes_per_token(shapes.front(), bits_per_value);
   for (const ModelShape& shape : shapes) {

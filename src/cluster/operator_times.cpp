@@ -1,0 +1,205 @@
+#include "cluster/operator_times.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cluster/flops.h"
+
+namespace fathom::cluster {
+namespace {
+
+constexpr double kProfiledTokens = 4096, kProfiledNodes = 8;  // causal, one sequence, EP64
+
+// Work of a layer for a micro-batch, in FLOP and in bytes x nodes; a scale of measured times.
+struct Work {
+  double attention = 0;         ///< projections, scores and values
+  double attention_weight = 0;  ///< projections alone
+  double mlp = 0;
+  double exchange = 0;  ///< values sent across nodes
+};
+
+Work work_of(const ModelShape& shape, bool moe_layer, double tokens, double seq_len, double nodes) {
+  const ShapeCount n = count(shape);
+  const double linear = tokens * 2 * n.attention;
+  const auto experts = static_cast<double>(shape.top_k + shape.shared_experts);
+  return {
+      linear + tokens * attention_flops(shape, seq_len / 2), linear,
+      tokens * 2 * (moe_layer ? experts * n.expert : n.dense_ffn),
+      moe_layer ? tokens * static_cast<double>(shape.hidden) * expected_nodes(shape, nodes) : 0};
+}
+
+const Work& profiled_work() {
+  static const Work work =
+      work_of(model_shape("deepseek-v3"), true, kProfiledTokens, kProfiledTokens, kProfiledNodes);
+  return work;
+}
+
+// Two all-reduces a layer and direction when attention and FFN are cut by TP; nothing hides them.
+double tensor_parallel_seconds(const ModelShape& shape, const Layout& l, const Rates& rates) {
+  if (l.tp == 1) return 0;
+  const auto tp = static_cast<double>(l.tp);
+  const double bytes = 2 * l.micro_batch_tokens() * static_cast<double>(shape.hidden);
+  return 2 * 2 * bytes * (tp - 1) / tp / rates.nvlink();
+}
+
+double exchange_seconds(const Layout& l, const Entry& gpu, const Rates& rates, double work,
+                        std::initializer_list<const char*> keys) {
+  double seconds = 0;
+  for (const char* key : keys) seconds += rates.profiled_network(key, work);
+  const bool inside =
+      gpu.has("nvlink_domain") && static_cast<double>(l.ep) <= gpu.at("nvlink_domain");
+  return inside ? seconds * rates.nic() / rates.nvlink() : seconds;
+}
+
+struct Units {
+  double layers = 0, heads = 0;
+};
+
+// What the mean GPU does in a step, in layers and passes through a head, by phase.
+struct PhaseUnits {
+  Units forward, backward, weight, overlapped;
+};
+
+void add(Units& units, const Stage& stage, double share) {
+  units.layers += share * static_cast<double>(stage.layers());
+  units.heads += share * static_cast<double>(stage.heads);
+}
+
+PhaseUnits units_of(const dist::Schedule& schedule, const std::vector<Stage>& stages) {
+  PhaseUnits u;
+  const double share = 1 / static_cast<double>(schedule.ranks.size());
+  const auto at = [&](const dist::Chunk& c) { return stages[static_cast<size_t>(c.stage)]; };
+  for (const auto& list : schedule.ranks)
+    for (const dist::Operation& op : list) {
+      if (op.kind == dist::OperationKind::kOverlapped) {
+        add(u.overlapped, at(op.forward), share / 2);
+        add(u.overlapped, at(op.backward), share / 2);
+        continue;
+      }
+      if (runs_forward(op.kind)) add(u.forward, at(op.forward), share);
+      if (runs_backward_input(op.kind)) add(u.backward, at(op.backward), share);
+      if (runs_backward_weight(op.kind)) add(u.weight, at(op.backward), share);
+    }
+  return u;
+}
+
+// A layer's time that makes `units` take `seconds`, a head's pass being known.
+double layer_from(const char* phase, double seconds, const Units& units, double head) {
+  if (units.layers == 0) {
+    if (seconds == 0) return 0;
+    throw UsageError(fmt::format("--phases {}: the schedule has no such operations", phase),
+                     fmt::format("give {}=0", phase));
+  }
+  const double left = seconds - units.heads * head;
+  if (left <= 0)
+    throw UsageError(fmt::format("--phases {}={} s: the output head alone takes {:.4g} s", phase,
+                                 seconds, units.heads * head),
+                     "give more");
+  return left / units.layers;
+}
+
+LayerTimes from_published(const PhaseTimes& p, const PhaseUnits& u, double head) {
+  return {layer_from("1F", p.forward, u.forward, head),
+          layer_from("1B", p.backward, u.backward, head),
+          layer_from("1W", p.weight, u.weight, head),
+          layer_from("1F1B", p.overlapped, u.overlapped, 3 * head)};
+}
+
+void add(dist::StageTimes& times, const LayerTimes& layer, double count) {
+  times.forward += count * layer.forward;
+  times.backward_input += count * layer.backward;
+  times.backward_weight += count * layer.weight;
+  times.overlapped += count * layer.overlapped;
+}
+
+}  // namespace
+
+double head_pass_seconds(const ModelShape& shape, const Layout& l, const Entry& gpu,
+                         const Rates& rates, Worksheet& sheet) {
+  const double tokens = l.micro_batch_tokens() / static_cast<double>(l.tp);
+  const double sms = gpu.has("sms") ? gpu.at("sms", sheet) : 1;
+  const double left = gpu.has("sms") ? sms - gpu.at("comm_sms", sheet) : 1;
+  const double gemm = 2 * tokens * count(shape).embedding / (rates.gemm_bf16() * left / sms);
+  const double logits = 8 * tokens * static_cast<double>(shape.vocab) / rates.memory();
+  return gemm + logits;
+}
+
+LayerTimes layer_times(const ModelShape& shape, bool moe_layer, const Layout& l, const Entry& gpu,
+                       const Rates& rates) {
+  const double tokens = l.micro_batch_tokens() / static_cast<double>(l.tp);
+  const double node = gpu.at("gpus_per_node");
+  const Work work = work_of(shape, moe_layer, tokens, static_cast<double>(l.seq_len),
+                            std::max(1.0, static_cast<double>(l.ep) / node));
+  const Work& base = profiled_work();
+  const double attention = work.attention / base.attention, mlp = work.mlp / base.mlp;
+  const double weight = work.attention_weight / base.attention_weight;
+  const bool exchanges = moe_layer && l.ep > 1;
+  const double exchange = exchanges ? work.exchange / base.exchange : 0;
+  const double tensor = tensor_parallel_seconds(shape, l, rates);
+  LayerTimes t;
+  t.forward = rates.profiled("profile_attention_forward_ms", attention) +
+              rates.profiled("profile_mlp_forward_ms", mlp);
+  t.backward = rates.profiled("profile_attention_backward_ms", attention) +
+               rates.profiled("profile_mlp_backward_ms", mlp);
+  t.weight = rates.profiled("profile_attention_weight_ms", weight) +
+             rates.profiled("profile_mlp_weight_ms", mlp);
+  const double computing = (t.forward + t.backward + t.weight) * rates.overlap_overhead();
+  double forward_exchange = 0, backward_exchange = 0;
+  if (exchanges) {
+    forward_exchange = exchange_seconds(
+        l, gpu, rates, exchange, {"profile_dispatch_forward_ms", "profile_combine_forward_ms"});
+    backward_exchange = exchange_seconds(
+        l, gpu, rates, exchange, {"profile_dispatch_backward_ms", "profile_combine_backward_ms"});
+  }
+  t.overlapped = std::max(computing, forward_exchange + backward_exchange) + 2 * tensor;
+  t.forward += forward_exchange + tensor;
+  t.backward += backward_exchange + tensor;
+  return t;
+}
+
+std::vector<dist::StageTimes> stage_times(const ModelShape& shape, const Layout& layout,
+                                          const Entry& gpu, const dist::Schedule& schedule,
+                                          const std::optional<PhaseTimes>& published,
+                                          Worksheet& sheet) {
+  const Rates rates(gpu, sheet);
+  const std::vector<Stage> stages = stages_of(shape, layout.stages());
+  const double head = head_pass_seconds(shape, layout, gpu, rates, sheet);
+  LayerTimes dense, moe;
+  if (published) {
+    dense = moe = from_published(*published, units_of(schedule, stages), head);
+  } else {
+    dense = layer_times(shape, false, layout, gpu, rates);
+    if (shape.is_moe()) moe = layer_times(shape, true, layout, gpu, rates);
+  }
+  std::vector<dist::StageTimes> times;
+  for (const Stage& stage : stages) {
+    dist::StageTimes t{0, 0, 0, 0};
+    add(t, dense, static_cast<double>(stage.dense_layers));
+    add(t, moe, static_cast<double>(stage.moe_layers));
+    add(t, {head, head, head, 3 * head}, static_cast<double>(stage.heads));
+    times.push_back(t);
+  }
+  return times;
+}
+
+PhaseTimes phase_times(const dist::Schedule& schedule,
+                       const std::vector<dist::StageTimes>& stages) {
+  PhaseTimes sum;
+  const auto at = [&](const dist::Chunk& c) { return stages[static_cast<size_t>(c.stage)]; };
+  for (const auto& list : schedule.ranks)
+    for (const dist::Operation& op : list) {
+      if (op.kind == dist::OperationKind::kOverlapped) {
+        sum.overlapped += (at(op.forward).overlapped + at(op.backward).overlapped) / 2;
+        continue;
+      }
+      if (runs_forward(op.kind)) sum.forward += at(op.forward).forward;
+      if (runs_backward_input(op.kind)) sum.backward += at(op.backward).backward_input;
+      if (runs_backward_weight(op.kind)) sum.weight += at(op.backward).backward_weight;
+    }
+  const auto ranks = static_cast<double>(schedule.ranks.size());
+  return {sum.forward / ranks, sum.backward / ranks, sum.weight / ranks, sum.overlapped / ranks};
+}
+
+}  // namespace fathom::cluster

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <optional>
+
+#include "cluster/catalogue.h"
+#include "cluster/memory.h"
+#include "cluster/operator_times.h"
+
+namespace fathom::cluster {
+
+struct TrainOptions {
+  Layout layout;
+  /// Totals of a step to take the layers' times from, instead of the hardware's profile.
+  std::optional<PhaseTimes> phases;
+  double tokens = 14.8e12;     ///< to train on
+  double other_gpu_hours = 0;  ///< of other stages, added to the cost
+  MemoryRecipe recipe;
+  double reserved_share = 0.05;  ///< of memory
+};
+
+struct TrainPlan {
+  PhaseTimes phases;
+  double bubble = 0, optimizer = 0;  ///< s, mean over the GPUs
+  double step = 0;                   ///< s
+  double exposed_communication = 0;  ///< s of the phases, mean: exchanges that nothing hides
+  double tokens_per_day = 0;
+  double mfu_causal = 0, mfu_non_causal = 0;         ///< against the BF16 peak
+  double gpu_hours_per_trillion = 0, gpu_hours = 0;  ///< without other_gpu_hours
+  double cost = 0;                                   ///< $, with other_gpu_hours
+  double days = 0;
+  double memory_gib = 0;  ///< of the fullest GPU
+  bool fits = false;
+};
+
+/// Simulates one step of the schedule and derives the rest. Throws Error for an illegal layout.
+TrainPlan plan_train(const ModelShape& shape, const Entry& gpu, const TrainOptions& options,
+                     Worksheet& sheet);
+
+}  // namespace fathom::cluster
