@@ -80,7 +80,10 @@ class ForwardItem {
     const MatrixView<float> scores = block(b_.scores_QK, 0, queries, 0, keys);
     const TensorView weights = block(b_.weights_QK, 0, queries, 0, keys);
     const SoftmaxState state = state_from(at, queries);
-    products_.multiply(products_.a_from_row(b_.q_QD, at), b_.k_DK, in_.qk_dim(), scores, false);
+    for_strips(position - k, queries, keys, [&](int64_t row, int64_t rows, int64_t seen) {
+      products_.multiply(products_.a_from_row(b_.q_QD, at + row), b_.k_DK, in_.qk_dim(),
+                         block(scores, row, rows, 0, seen), false);
+    });
     rows_.online_softmax({.scores = scores.data,
                           .weights = rows_of(weights),
                           .stride = scores.stride,
@@ -91,7 +94,22 @@ class ForwardItem {
                           .scale = s_.scale},
                          state);
     products_.pack_a(weights, b_.packed_weights_QK);
-    products_.multiply(b_.packed_weights_QK, b_.v_KV, keys, state.acc, true);
+    for_strips(position - k, queries, keys, [&](int64_t row, int64_t rows, int64_t seen) {
+      products_.multiply(products_.a_from_row(b_.packed_weights_QK, row), b_.v_KV, seen,
+                         block(state.acc, row, rows, 0, s_.v_dim), true);
+    });
+  }
+
+  /// body(row, rows, keys that any of them sees) over a tile whose first query sits `offset` after
+  /// the first key: on the diagonal in strips, so that little is multiplied in vain.
+  template <class Body>
+  void for_strips(int64_t offset, int64_t queries, int64_t keys, Body body) const {
+    const int64_t step = offset + 1 < keys ? products_.strip_rows() : queries;
+    for (int64_t row = 0; row < queries; row += step) {
+      const int64_t rows = std::min(step, queries - row);
+      const int64_t seen = std::min(keys, offset + row + rows);
+      if (seen > 0) body(row, rows, seen);
+    }
   }
 
   SoftmaxState state_from(int64_t row, int64_t rows) const {

@@ -109,6 +109,11 @@ class PackedProducts {
     k_.pack_b(operand(b_NK, true), {0, b_NK.rows()}, {0, b_NK.cols()}, to.data, to.panel_bytes);
   }
 
+  /// Rows of A that are worth a product of their own: whole panels.
+  int64_t strip_rows() const {
+    constexpr int64_t kLeast = 24;
+    return (kLeast + k_.mr - 1) / k_.mr * k_.mr;
+  }
   /// A from row m, or B from column n on: multiples of the panel's rows or columns.
   Packed a_from_row(const Packed& a, int64_t m) const {
     FATHOM_ASSERT(m % k_.mr == 0);
