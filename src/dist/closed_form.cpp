@@ -37,8 +37,9 @@ void fill_dualpipe(ClosedForm& c, int stages, const StageTimes& t) {
   c.condition =
       "when F equals B-W and is at least W, and F&B is at least F and B and at most their sum";
   const double longer = std::max(t.forward, t.backward());
+  const double sum = (t.forward + t.backward()) * (1 + 1e-12);  // decimal fractions add inexactly
   c.exact = half == 1 || (t.forward == t.backward_input && t.backward_weight <= t.forward &&
-                          t.overlapped >= longer && t.overlapped <= t.forward + t.backward());
+                          t.overlapped >= longer && t.overlapped <= sum);
 }
 
 }  // namespace

@@ -95,6 +95,14 @@ bool runs_backward_weight(OperationKind kind) {
          kind == OperationKind::kOverlapped;
 }
 
+bool is_send(OperationKind kind) {
+  return kind == OperationKind::kSendActivation || kind == OperationKind::kSendGradient;
+}
+
+bool is_receive(OperationKind kind) {
+  return kind == OperationKind::kReceiveActivation || kind == OperationKind::kReceiveGradient;
+}
+
 Schedule make_schedule(ScheduleKind kind, int stages, int micro_batches) {
   check_legal(kind, stages, micro_batches);
   Schedule schedule{kind, stages, micro_batches, {}};

@@ -60,6 +60,8 @@ bool runs_forward(OperationKind kind);
 bool runs_backward_input(OperationKind kind);
 /// Produces the gradients of a chunk's weights.
 bool runs_backward_weight(OperationKind kind);
+bool is_send(OperationKind kind);
+bool is_receive(OperationKind kind);
 
 /// What every rank does in one training step, in order. Ranks meet only through messages and at
 /// the optimizer.

@@ -21,14 +21,6 @@ bool carries_backward(OperationKind kind) {
          kind == OperationKind::kSendGradient || kind == OperationKind::kReceiveGradient;
 }
 
-bool sends(OperationKind kind) {
-  return kind == OperationKind::kSendActivation || kind == OperationKind::kSendGradient;
-}
-
-bool receives(OperationKind kind) {
-  return kind == OperationKind::kReceiveActivation || kind == OperationKind::kReceiveGradient;
-}
-
 bool exists(const Chunk& c, const Schedule& s) {
   return c.micro_batch >= 0 && c.micro_batch < s.micro_batches && c.stage >= 0 &&
          c.stage < s.stages;
@@ -38,7 +30,7 @@ bool in_range(const Operation& o, int rank, const Schedule& s) {
   if (carries_forward(o.kind) && !exists(o.forward, s)) return false;
   if (carries_backward(o.kind) && !exists(o.backward, s)) return false;
   const bool is_rank = o.peer >= 0 && static_cast<size_t>(o.peer) < s.ranks.size();
-  return !(sends(o.kind) || receives(o.kind)) || (is_rank && o.peer != rank);
+  return !(is_send(o.kind) || is_receive(o.kind)) || (is_rank && o.peer != rank);
 }
 
 /// How often each part of a chunk runs, and where.
@@ -99,8 +91,8 @@ class Checker {
   void count_message(const Operation& o, int rank) {
     const bool activation = carries_forward(o.kind);
     const Chunk& c = activation ? o.forward : o.backward;
-    if (sends(o.kind)) ++messages_[{activation, c.micro_batch, c.stage, rank, o.peer}].first;
-    if (receives(o.kind)) ++messages_[{activation, c.micro_batch, c.stage, o.peer, rank}].second;
+    if (is_send(o.kind)) ++messages_[{activation, c.micro_batch, c.stage, rank, o.peer}].first;
+    if (is_receive(o.kind)) ++messages_[{activation, c.micro_batch, c.stage, o.peer, rank}].second;
   }
 
   void check_runs() {

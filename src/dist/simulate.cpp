@@ -69,17 +69,27 @@ int stages_held(const std::vector<Operation>& list) {
   return static_cast<int>(stages.size());
 }
 
-RankTimes rank_times(const std::vector<Operation>& list, const StepTimes& times, double total) {
+/// Waits, added up: unlike total minus work this is exactly 0 where a rank never waits.
+double idle_time(const std::vector<Operation>& list, const std::vector<Span>& spans, double total) {
+  double idle = 0, end = 0;
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (is_send(list[i].kind) || is_receive(list[i].kind)) continue;
+    idle += spans[i].start - end;
+    end = spans[i].end;
+  }
+  return idle + (total - end);
+}
+
+RankTimes rank_times(const std::vector<Operation>& list, const std::vector<Span>& spans,
+                     const StepTimes& times, double total) {
   RankTimes rank;
-  rank.bubble = total;
   for (const Operation& o : list) {
     Part* part = part_of(rank, o.kind);
     if (part == nullptr) continue;
-    const double time = duration(o, times);
     ++part->count;
-    part->time += time;
-    rank.bubble -= time;
+    part->time += duration(o, times);
   }
+  rank.bubble = idle_time(list, spans, total);
   rank.peak_activations = peak_activations(list);
   rank.stages = stages_held(list);
   return rank;
@@ -138,8 +148,9 @@ Simulation simulate(const Schedule& schedule, const StepTimes& times) {
   result.spans = std::move(played.spans);
   for (const auto& spans : result.spans)
     if (!spans.empty()) result.total = std::max(result.total, spans.back().end);
-  for (const auto& list : schedule.ranks)
-    result.ranks.push_back(rank_times(list, times, result.total));
+  for (size_t rank = 0; rank < schedule.ranks.size(); ++rank)
+    result.ranks.push_back(
+        rank_times(schedule.ranks[rank], result.spans[rank], times, result.total));
   return result;
 }
 

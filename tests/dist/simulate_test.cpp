@@ -89,6 +89,13 @@ TEST(Simulate, DualPipeAsPublished) {
   }
 }
 
+TEST(Simulate, DecimalFractionsAreNoBubble) {
+  const StepTimes times = uniform(0.1, 0.1, 0.1, 0.3);
+  EXPECT_EQ(simulate(make_schedule(ScheduleKind::k1F1B, 1, 20), times).bubble(), 0);
+  EXPECT_EQ(simulate(make_schedule(ScheduleKind::kDualPipeV, 2, 20), times).bubble(), 0);
+  EXPECT_TRUE(closed_form(ScheduleKind::kDualPipe, 8, 20, times.stages[0]).exact);
+}
+
 TEST(Simulate, BubbleDoesNotGrowWithMicroBatches) {
   for (ScheduleKind kind : kScheduleKinds) {
     const double bubble = simulate(make_schedule(kind, 8, 16), {}).bubble();
