@@ -26,8 +26,7 @@ struct FloatsOf {
 };
 using Vec4 = FloatsOf<16>::Type;
 
-/// Adds the halves of a vector until four lanes are left, as
-/// reduce_add does.
+/// Adds the halves of a vector until four lanes are left, as reduce_add does.
 template <class V>
 Vec4 fold(V v) {
   if constexpr (sizeof(V) == sizeof(Vec4)) {
@@ -42,8 +41,7 @@ Vec4 fold(V v) {
   }
 }
 
-/// reduce_add of four vectors side by side, in the same order of
-/// additions: the same bits.
+/// reduce_add of four vectors side by side, in the same order of additions: the same bits.
 inline Vec4 reduce_four(const VecF (&sum)[kStreams]) {
   const Vec4 a = fold(sum[0]), b = fold(sum[1]), c = fold(sum[2]), d = fold(sum[3]);
   const Vec4 ab =
@@ -53,9 +51,8 @@ inline Vec4 reduce_four(const VecF (&sum)[kStreams]) {
   return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
 
-/// Four columns as stored, `gap` elements apart, and where to
-/// prefetch for what comes after them: at element k of a column,
-/// ahead_low elements further, from turn on ahead_high.
+/// Four columns as stored, `gap` elements apart, and where to prefetch for what comes after them: at
+/// element k of a column, ahead_low elements further, from turn on ahead_high.
 template <class Word, class T>
 struct StoredColumns {
   using Source = AlongK<Word, T>;
@@ -64,41 +61,50 @@ struct StoredColumns {
   const typename Source::Table* tables;
   int64_t ahead_low, turn, ahead_high;
 
-  static constexpr int64_t kVectors = Source::kVectors;
-  static constexpr int64_t kStep = Source::kStep;
-  void load(int64_t k, int64_t count, VecF (&out)[kStreams][kVectors]) const {
-    const int64_t ahead = k < turn ? ahead_low : ahead_high;
-    const auto& table = tables[std::is_same_v<T, E4M3> ? k / kScaleSide : 0];
-    unrolled<kStreams>([&](auto c) {
-      const T* at = p + c * gap + k;
-      __builtin_prefetch(at + ahead);
-      if (count >= kStep)
-        Source::load(at, table, out[c]);
-      else
-        load_tail<Word>(at, count, table, out[c]);
-    });
+  int64_t ahead(int64_t k) const { return k < turn ? ahead_low : ahead_high; }
+  const typename Source::Table& table(int64_t k) const {
+    return tables[std::is_same_v<T, E4M3> ? k / kScaleSide : 0];
   }
 };
 
-/// sum[r][c] += products of R rows of A, from words row_bytes
-/// apart, with elements [0, k) of four columns.
+/// sum[r][c] += products of R rows of A, from words row_bytes apart, with elements [0, k) of four
+/// columns. Two steps at a time lie under one scale.
 template <class Unit, int64_t R, class Columns>
 inline void add_dots(const std::byte* a, int64_t row_bytes, int64_t k, const Columns& columns,
                      VecF (&sum)[R][kStreams]) {
-  const auto step = [&](int64_t at, int64_t count) {
-    VecF b[kStreams][Columns::kVectors];
-    columns.load(at, count, b);
-    unrolled<R * Columns::kVectors>([&](auto i) {
-      constexpr int64_t r = i / Columns::kVectors, v = i % Columns::kVectors;
+  using Source = typename Columns::Source;
+  constexpr int64_t kStep = Source::kStep, kVectors = Source::kVectors;
+  static_assert(kScaleSide % (2 * kStep) == 0);
+  const auto multiply = [&](const VecF(&b)[kStreams][kVectors]) {
+    unrolled<R * kVectors>([&](auto i) {
+      constexpr int64_t r = i / kVectors, v = i % kVectors;
       VecF a_r;
       __builtin_memcpy(&a_r, a + r * row_bytes + v * kVectorBytes, sizeof a_r);
       unrolled<kStreams>([&](auto c) { sum[r][c] = Unit::multiply_add(sum[r][c], a_r, b[c][v]); });
     });
-    a += Columns::kVectors * kVectorBytes;
+    a += kVectors * kVectorBytes;
   };
   int64_t at = 0;
-  for (; at + Columns::kStep <= k; at += Columns::kStep) step(at, Columns::kStep);
-  if (at < k) step(at, k - at);
+  for (; at + 2 * kStep <= k; at += 2 * kStep) {
+    const auto* p = columns.p + at;
+    const auto* ahead = p + columns.ahead(at);
+    unrolled<2 * kStreams>(
+        [&](auto i) { __builtin_prefetch(ahead + i / 2 * columns.gap + i % 2 * kStep); });
+    const auto& table = columns.table(at);
+    unrolled<2>([&](auto half) {
+      VecF b[kStreams][kVectors];
+      unrolled<kStreams>(
+          [&](auto c) { Source::load(p + c * columns.gap + half * kStep, table, b[c]); });
+      multiply(b);
+    });
+  }
+  for (; at < k; at += kStep) {
+    VecF b[kStreams][kVectors];
+    for (int64_t c = 0; c < kStreams; ++c)
+      load_tail<typename Unit::Word>(columns.p + c * columns.gap + at, std::min(kStep, k - at),
+                                     columns.table(at), b[c]);
+    multiply(b);
+  }
 }
 
 /// f(integral_constant R) with R = rows, at most Max.
@@ -145,9 +151,8 @@ class DotStream {
     return static_cast<const T*>(x_.b.data) + (x_.col + j) * x_.b.stride;
   }
 
-  /// Columns j of the quarters. Prefetching goes on in the next
-  /// columns of each; from the last ones, where the quarters of a
-  /// next block of as many columns would be.
+  /// Columns j of the quarters. Prefetching goes on in the next columns of each; from the last
+  /// ones, where the quarters of a next block of as many columns would be.
   Stored columns(int64_t j) const {
     constexpr int64_t kAhead = kAheadBytes<T> / static_cast<int64_t>(sizeof(T));
     const int64_t skipped = kAhead / x_.k, rest = kAhead % x_.k;
@@ -174,8 +179,7 @@ class DotStream {
     for (int64_t c = 0; c < kStreams; ++c) out[c * quarter_] = dots[c];
   }
 
-  /// One column of the at most three left over, for one row after
-  /// the other.
+  /// One column of the at most three left over, for one row after the other.
   void last_column(int64_t j) const {
     using Source = typename Stored::Source;
     for (int64_t r = 0; r < x_.rows; ++r) {
