@@ -1,13 +1,16 @@
 // The small operations, which are bound by memory: GB/s of the bytes that each must move (inputs
-// once, outputs once, a read and a write where it accumulates), and their share of the DRAM read
-// bandwidth measured just before and after the row.
+// once, outputs once, a read and a write where it accumulates) in the median time, and their share
+// of the DRAM read bandwidth, the median of measurements just before and just after the row.
 //   ops_bench --benchmark_filter=rmsnorm
 // Threads: as many as usable processors; FATHOM_ISA forces an instruction set. Data are larger than
-// the caches: T = 4096 tokens, D = 7168.
+// the caches: T = 4096 tokens, D = 7168. With FATHOM_BENCH_TOKENS=16 they fit in L2: what
+// arithmetic allows. On a busy machine bind it to one processor (taskset -c 0): then it counts the
+// time that it had the processor.
 #include <benchmark/benchmark.h>
+#include <time.h>
 
 #include <algorithm>
-#include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -35,7 +38,12 @@ namespace {
 using namespace fathom;
 using namespace fathom::kernels;
 
-constexpr int64_t kTokens = 4096, kDim = 7168, kExperts = 256, kTopK = 8;
+constexpr int64_t kDim = 7168, kExperts = 256, kTopK = 8;
+const int64_t kTokens = [] {
+  const char* tokens = std::getenv("FATHOM_BENCH_TOKENS");
+  return tokens ? std::atoll(tokens) : int64_t{4096};
+}();
+const int64_t kRouted = kTokens / 4;
 
 Context& context() {
   static ThreadPool pool;
@@ -61,10 +69,17 @@ Tensor random_tensor(DType dtype, std::initializer_list<int64_t> shape) {
   return t;
 }
 
+/// Seconds on the clock; with one thread, those that it had the processor, which other processes do
+/// not lengthen.
+double now() {
+  timespec t;
+  clock_gettime(context().pool.size() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
 double seconds(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = now();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return now() - start;
 }
 
 /// DRAM read bandwidth now, bytes a second: each thread touches every cache line of its part of
@@ -301,7 +316,6 @@ Op embedding_op(DType type, bool backward) {
 
 /// A quarter of the tokens, so that the slots of K choices fit comfortably in memory.
 struct Routed {
-  static constexpr int64_t kRouted = kTokens / 4;
   explicit Routed(DType type)
       : x(random_tensor(type, {kRouted, kDim})),
         y(random_tensor(type, {kRouted * kTopK, kDim})),
@@ -411,7 +425,7 @@ Op head_loss_op(bool backward) {
       Tensor(DType::kF32, {kTokens}), Tensor(DType::kBF16, {kTokens, kWidth}),
       Tensor(DType::kF32, {kVocab, kWidth}));
   d->target.assign(kTokens, 5);
-  const double logits = 4.0 * kTokens * kVocab;
+  const auto logits = static_cast<double>(4 * kTokens * kVocab);
   if (!backward)
     return {logits, [=] {
               head_loss_forward(context(), d->h, d->w, d->target, d->loss, GemmPrecision::kBF16);

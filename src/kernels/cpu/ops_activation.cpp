@@ -21,6 +21,10 @@ inline void put(BF16* p, VecF v, Tail part) {
 }
 #endif
 
+/// How many values ahead gate and up are prefetched, over the end of a row into the next: the
+/// arithmetic between loads keeps hardware prefetchers from running far enough ahead.
+constexpr int64_t kPrefetchAhead = 1024;
+
 template <class Y, class X>
 void swiglu_forward_rows(const X& gate_up, const float* weight, MutableRows y,
                          const QuantizedRows& q, int64_t rows, int64_t width) {
@@ -28,6 +32,8 @@ void swiglu_forward_rows(const X& gate_up, const float* weight, MutableRows y,
     const auto row = gate_up.row(r);
     const float w = weight ? weight[r] : 1;
     const auto value = [&](int64_t i, auto part) {
+      row.prefetch(i + kPrefetchAhead);
+      row.prefetch(width + i + kPrefetchAhead);
       return silu_vec(row.load_at(i, part)).silu * row.load_at(width + i, part) * w;
     };
     Y* out = static_cast<Y*>(y.data) + r * y.stride;
@@ -75,6 +81,9 @@ float swiglu_backward_row(const X& gate_up, const DY* dy, float weight, Gradient
   const int64_t width = out.width;
   VecF sum = {};
   for_vectors(width, [&](int64_t i, auto part) {
+    gate_up.prefetch(i + kPrefetchAhead);
+    gate_up.prefetch(width + i + kPrefetchAhead);
+    __builtin_prefetch(dy + i + kPrefetchAhead);
     const VecF g = gate_up.load_at(i, part), u = gate_up.load_at(width + i, part);
     const VecF d = load(dy + i, part);
     const auto [s, a] = silu_vec(g);
