@@ -90,12 +90,6 @@ struct InspectArguments {
   std::string model;
 };
 
-struct BenchArguments {
-  std::string model = "small", precision = "bf16";
-  int64_t seq_len = 512, micro_batch = 4, prompt = 128, new_tokens = 64;
-  double seconds = 10;
-};
-
 int run_version(const GlobalOptions&);
 int run_doctor(const GlobalOptions&, const DoctorArguments&);
 int run_tokenizer_train(const GlobalOptions&, const TokenizerTrainArguments&);
@@ -109,8 +103,6 @@ int run_chat(const GlobalOptions&, const ChatArguments&);
 int run_debug_logits(const GlobalOptions&, const DebugArguments&);
 int run_debug_gradients(const GlobalOptions&, const DebugArguments&);
 int run_inspect(const GlobalOptions&, const InspectArguments&);
-int run_bench_train(const GlobalOptions&, const BenchArguments&);
-int run_bench_decode(const GlobalOptions&, const BenchArguments&);
 
 /// Parses the command line and runs the subcommand; the process's exit status.
 int run_command_line(int argc, char** argv);
