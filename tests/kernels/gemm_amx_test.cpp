@@ -50,6 +50,30 @@ TEST(AmxGemm, CornersOfTilesAndSeveralBlocksOfK) {
           check(t.ctx, {Layout::kNT, m, n, k, DType::kBF16, DType::kBF16, c, {}});
 }
 
+GemmOperand operand(const ScaledMatrix& x, bool k_contiguous) {
+  const GemmInput& in = x.input;
+  return {in.values.data, in.values.dtype,      in.values.stride[0],
+          k_contiguous,   in.scale.as<float>(), in.scale.stride[0],
+          in.tile,        in.first_row};
+}
+
+TEST(AmxGemm, ScaledInputs) {
+  TestContext t;
+  const int64_t m = 40, n = 140, k = 150;
+  for (Layout layout : kLayouts)
+    for (kernels::ScaleTile tile :
+         {kernels::kTile1x128, kernels::kTile128x1, kernels::kBlock128x128}) {
+      const bool tn = layout == Layout::kTN, nt = layout == Layout::kNT;
+      const ScaledMatrix a(tn ? k : m, tn ? m : k, tile, 5, 1);
+      const ScaledMatrix b(nt ? n : k, nt ? k : n, tile, 5, 2);
+      const Matrix c(DType::kF32, m, n, 3);
+      const kernels::cpu::GemmProblem problem{
+          m, n, k, operand(a, !tn), operand(b, nt), c.view.data, DType::kF32, c.view.stride[0]};
+      kernels::cpu::run_gemms(t.ctx, kGemmBF16, {&problem, 1}, false);
+      expect_product(layout, a.input, b.input, c, c, {});
+    }
+}
+
 TEST(AmxGemm, ARowDoesNotDependOnTheOthers) {
   TestContext t;
   const int64_t n = 40, k = 90, rows = 33;
