@@ -74,9 +74,8 @@ void grouped_gemm_tn(Context& ctx, const GemmInput& a_KM, const GemmInput& b_KN,
 struct SwigluOutput {
   TensorView act_MN;              ///< F32 or BF16
   QuantizedOutput act_quantized;  ///< tiles of 1x128, from FP32, not from the rounded act
-  TensorView
-      gate_up_MN2;  ///< F32 or BF16 [M, 2N]: both products, gate first, for the backward pass
-  ConstTensorView weight_M;  ///< F32: each row of act is multiplied by its weight; empty for ones
+  TensorView gate_up_MN2;         ///< F32 or BF16: both products, gate first, for the backward
+  ConstTensorView weight_M;       ///< F32: multiplies each row of act; empty for ones
 };
 
 /// The first half of a gated MLP in one pass: act = silu(a·gateᵀ) ⊙ (a·upᵀ), activated in FP32
