@@ -18,7 +18,8 @@ double measure_peak_flops(Context& ctx, GemmPrecision precision);
 class ReadBandwidth {
  public:
   explicit ReadBandwidth(Context& ctx);
-  /// Bytes/s on the threads of ctx: the best of two passes of each way. 0.1 to 0.3 s.
+  /// Bytes/s on the threads of ctx in the fastest way: the upper quartile over 64 MiB at a time, so
+  /// that neither preemption nor a lucky moment counts. 0.1 to 0.3 s.
   double measure(Context& ctx) const;
 
  private:
