@@ -46,7 +46,9 @@ inline DecodedWords decode_scaled(VecB codes, VecW power, const E4M3ToBF16& unsc
 }
 [[gnu::noinline]] inline void decode_tail(const std::byte* codes, VecW power,
                                           const E4M3ToBF16& unscaled, int64_t count, BF16* to) {
-  const auto words = decode_scaled(load_bits<VecB>(codes, Tail{count}), power, unscaled);
+  VecB tail = {};
+  __builtin_memcpy(&tail, codes, static_cast<size_t>(count));
+  const auto words = decode_scaled(tail, power, unscaled);
   __builtin_memcpy(to, &words, static_cast<size_t>(count) * sizeof(BF16));
 }
 /// `unscaled` decodes with a scale of one: powers of two are added to exponents.
