@@ -12,7 +12,7 @@ namespace fathom::dist {
 namespace {
 
 constexpr std::array<std::string_view, 4> kNames = {"1f1b", "zb1p", "dualpipe", "dualpipev"};
-constexpr int kMostStages = 4096;
+constexpr int kMostStages = 1024;  // the least DualPipe of so many is within kMostChunks
 constexpr int kMostMicroBatches = 65536;
 constexpr int64_t kMostChunks = 1 << 21;  // lists and times of about half a GiB
 

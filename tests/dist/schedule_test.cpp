@@ -60,7 +60,10 @@ TEST(Schedule, RefusesIllegalSizesWithTheNearestLegalOne) {
   EXPECT_EQ(hint_of(kDualPipeV, 8, 9), "accepted");
   EXPECT_EQ(hint_of(k1F1B, 0, 1), nearest + "1 stages");
   EXPECT_EQ(hint_of(kZB1P, 4, -2), nearest + "1 micro-batches");
-  EXPECT_EQ(hint_of(k1F1B, 4096, 65536), nearest + "512 micro-batches");
+  EXPECT_EQ(hint_of(k1F1B, 1024, 65536), nearest + "2048 micro-batches");
+  EXPECT_EQ(hint_of(kDualPipe, 1024, 1), nearest + "2048 micro-batches");
+  EXPECT_EQ(hint_of(kDualPipe, 1024, 2048), "accepted");
+  EXPECT_EQ(hint_of(kDualPipe, 1026, 2048), nearest + "1024 stages");
 }
 
 TEST(Schedule, NamesRoundTrip) {
