@@ -8,7 +8,7 @@ namespace fathom {
 
 /// Instruction sets that have kernels of their own, each including those before it. Names as in
 /// `--isa` and FATHOM_ISA: scalar, avx2, avx512, avx512_bf16, amx. `scalar` is the portable path
-/// (128-bit vectors of the base architecture, also aarch64).
+/// (128-bit vectors of the base architecture, also aarch64); avx512_bf16 and amx include VBMI.
 enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
 const char* name_of(Isa isa);

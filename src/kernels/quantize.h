@@ -12,10 +12,11 @@ enum class ScaleFormat : uint8_t { kF32, kPowerOfTwo };
 /// Quantizes with online scales (report section 3.3.2): in each tile scale = amax / 448, rounded as
 /// format says, and code = e4m3(x · (448 / amax)), with powers of two e4m3(x / scale), all in FP32;
 /// amax counts as at least kE4M3LeastAmax, so that a tile of zeros stays zero.
-/// x_RC F32 or BF16; q gives codes, scales and tile: 1x128, 128x1 or 128x128, first_row a multiple
-/// of tile.rows. Tiles at the edges cover what
-/// there is, which gives the scale of a tile padded with zeros, as checkpoints have it. NaN stays
-/// NaN in its place; infinity makes its whole tile NaN. The same bits on every instruction set.
+///   x_RC F32 or BF16; q gives codes, scales and tile: 1x128, 128x1 or 128x128, first_row a
+///   multiple of tile.rows.
+/// Tiles at the edges cover what there is, which gives the scale of a tile padded with zeros, as
+/// checkpoints have it. NaN stays NaN in its place; infinity makes its whole tile NaN. The same
+/// bits on every instruction set.
 void quantize(Context& ctx, ConstTensorView x_RC, const QuantizedView& q, ScaleFormat format);
 
 /// x = code · scale, rounded once. x_RC F32 or BF16.

@@ -5,10 +5,9 @@
 
 namespace fathom::kernels {
 
-/// y = silu(g) ⊙ u, silu(g) = g / (1 + e^-g). gate_up_TF2 [T, 2F]: gate in the first F columns, up
-/// in the last. F32 or BF16 in and out, computed in FP32 (σ within 3 units in the
-/// last place); g < -87 counts as -87, whose silu is -1.4e-36.
-/// BF16 results below 2^-126 may become zero.
+/// y = silu(g) ⊙ u, silu(g) = g·σ(g) = g / (1 + e^-g). gate_up_TF2 [T, 2F]: gate in the first F
+/// columns, up in the last. F32 or BF16 in and out, computed in FP32, σ within 3 units in the last
+/// place; g < -87 counts as -87, whose silu is -1.4e-36. BF16 results below 2^-126 may become zero.
 void swiglu_forward(Context& ctx, ConstTensorView gate_up_TF2, TensorView y_TF);
 
 /// The same with each row times a weight (that of its routing, so that combining is a plain sum),
