@@ -31,19 +31,20 @@ void Mla::rotate(const Pass& pass, TensorView q_TX, TensorView k_rope_TR, bool i
 MlaProjections Mla::project(const Pass& pass, ConstTensorView x_TD) const {
   const int64_t tokens = pass.tokens(), latent = config_.kv_lora_rank;
   MlaProjections p;
+  const bool has_q_latent = config_.q_lora_rank > 0;
   p.q_TX = pass.alloc_activation(tokens, config_.num_attention_heads * config_.qk_head_dim());
-  if (config_.q_lora_rank > 0) {
-    p.q_a_TQ = pass.alloc_activation(tokens, config_.q_lora_rank);
+  if (has_q_latent) p.q_a_TQ = pass.alloc_activation(tokens, config_.q_lora_rank);
+  p.kv_a_TX = pass.alloc_activation(tokens, config_.cache_width());
+  const kernels::GemmNT of_x[] = {{x_TD, w_.kv_a_proj_with_mqa.weight, p.kv_a_TX},
+                                  {x_TD, has_q_latent ? w_.q_a_proj.weight : w_.q_proj.weight,
+                                   has_q_latent ? p.q_a_TQ : p.q_TX}};
+  kernels::batch_gemm_nt(pass.ctx, of_x, {pass.precision, false});
+  if (has_q_latent) {
     p.q_a_normed_TQ = pass.alloc_activation(tokens, config_.q_lora_rank);
-    linear_forward(pass, w_.q_a_proj, x_TD, p.q_a_TQ);
     p.q_norm = norm_forward(pass, w_.q_a_layernorm, kLatentNormEps, p.q_a_TQ, p.q_a_normed_TQ);
     linear_forward(pass, w_.q_b_proj, p.q_a_normed_TQ, p.q_TX);
-  } else {
-    linear_forward(pass, w_.q_proj, x_TD, p.q_TX);
   }
-  p.kv_a_TX = pass.alloc_activation(tokens, config_.cache_width());
   p.latent_TC = pass.alloc_activation(tokens, latent);
-  linear_forward(pass, w_.kv_a_proj_with_mqa, x_TD, p.kv_a_TX);
   p.latent_norm = norm_forward(pass, w_.kv_a_layernorm, kLatentNormEps,
                                p.kv_a_TX.col_range(0, latent), p.latent_TC);
   rotate(pass, p.q_TX, p.kv_a_TX.col_range(latent, config_.qk_rope_head_dim), false);

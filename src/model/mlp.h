@@ -11,16 +11,16 @@ struct MlpWeights {
   Parameter down_proj;           ///< [D, F]
 };
 
-/// What the MLP keeps for its backward.
+/// What the MLP keeps for its backward. The input of down_proj is computed again (spec C).
 struct MlpSaved {
   ConstTensorView x_TD;
   TensorView gate_up_TF2;  ///< [T, 2F]: gate, then up
-  TensorView act_TF;       ///< input of down_proj
 };
 
 struct MlpGradients {
   ConstTensorView dy_TD;
   TensorView dgate_up_TF2;
+  TensorView act_TF;  ///< input of down_proj
 };
 
 /// residual_TD (F32) += MLP(x_TD).

@@ -74,16 +74,18 @@ void Moe::experts(const Pass& pass, MoeSaved& saved, TensorView residual_TD) con
   const auto offsets = offsets_of(saved);
   Context& ctx = pass.ctx;
   saved.gate_up_SF2 = pass.alloc_activation(slots, 2 * width);
-  saved.act_SF = pass.alloc_activation(slots, width);
   saved.expert_out_SD = pass.alloc_activation(slots, saved.dispatched_SD.cols());
-  const GemmOptions options{pass.precision, false};
-  kernels::grouped_gemm_nt(ctx, saved.dispatched_SD, weights_of(w_.experts, &MlpWeights::gate_proj),
-                           saved.gate_up_SF2.col_range(0, width), offsets, options);
-  kernels::grouped_gemm_nt(ctx, saved.dispatched_SD, weights_of(w_.experts, &MlpWeights::up_proj),
-                           saved.gate_up_SF2.col_range(width, width), offsets, options);
-  kernels::swiglu_forward(ctx, saved.gate_up_SF2, saved.act_SF);
-  kernels::grouped_gemm_nt(ctx, saved.act_SF, weights_of(w_.experts, &MlpWeights::down_proj),
-                           saved.expert_out_SD, offsets, options);
+  {
+    ArenaScope scope(ctx.arena);
+    kernels::SwigluOutput out;
+    out.act_MN = pass.alloc_activation(slots, width);
+    out.gate_up_MN2 = saved.gate_up_SF2;
+    kernels::grouped_gemm_nt_swiglu(
+        ctx, saved.dispatched_SD, weights_of(w_.experts, &MlpWeights::gate_proj),
+        weights_of(w_.experts, &MlpWeights::up_proj), out, offsets, pass.precision);
+    kernels::grouped_gemm_nt(ctx, out.act_MN, weights_of(w_.experts, &MlpWeights::down_proj),
+                             saved.expert_out_SD, offsets, {pass.precision, false});
+  }
   if (w_.shared_experts.gate_proj)
     saved.shared = mlp_forward(pass, w_.shared_experts, saved.x_TD, residual_TD);
 }
@@ -108,13 +110,15 @@ void Moe::experts_backward_input(const Pass& pass, const MoeSaved& saved, ConstT
   const auto offsets = offsets_of(saved);
   Context& ctx = pass.ctx;
   g.dgate_up_SF2 = pass.alloc_activation(slots, 2 * width);
+  g.act_SF = pass.alloc_activation(slots, width);
   g.ddispatched_SD = pass.alloc_f32(slots, saved.dispatched_SD.cols());
   {
     ArenaScope scope(ctx.arena);
     const TensorView dact_SF = pass.alloc_activation(slots, width);
     kernels::grouped_gemm_nn(ctx, g.dexpert_out_SD, weights_of(w_.experts, &MlpWeights::down_proj),
                              dact_SF, offsets, {pass.precision, false});
-    kernels::swiglu_backward(ctx, saved.gate_up_SF2, dact_SF, g.dgate_up_SF2);
+    kernels::swiglu_backward(ctx, saved.gate_up_SF2, {}, dact_SF,
+                             {.dgate_up_TF2 = g.dgate_up_SF2, .act_TF = g.act_SF});
   }
   kernels::grouped_gemm_nn(ctx, g.dgate_up_SF2.col_range(0, width),
                            weights_of(w_.experts, &MlpWeights::gate_proj), g.ddispatched_SD,
@@ -143,7 +147,7 @@ void Moe::backward_weight(const Pass& pass, const MoeSaved& saved, const MoeGrad
   const auto offsets = offsets_of(saved);
   const GemmOptions options{pass.precision, true};
   Context& ctx = pass.ctx;
-  kernels::grouped_gemm_tn(ctx, g.dexpert_out_SD, saved.act_SF,
+  kernels::grouped_gemm_tn(ctx, g.dexpert_out_SD, g.act_SF,
                            grads_of(w_.experts, &MlpWeights::down_proj), offsets, options);
   kernels::grouped_gemm_tn(ctx, g.dgate_up_SF2.col_range(0, width), saved.dispatched_SD,
                            grads_of(w_.experts, &MlpWeights::gate_proj), offsets, options);

@@ -34,13 +34,13 @@ struct MoeSaved {
   kernels::ExpertPlan plan;
   TensorView dispatched_SD;
   // experts
-  TensorView gate_up_SF2, act_SF, expert_out_SD;
+  TensorView gate_up_SF2, expert_out_SD;
   MlpSaved shared;
 };
 
 struct MoeGradients {
   TensorView dexpert_out_SD, dweight_TK;  // combine
-  TensorView dgate_up_SF2;                // experts
+  TensorView dgate_up_SF2, act_SF;        // experts; act_SF is computed again
   MlpGradients shared;
   TensorView ddispatched_SD;  ///< F32
   TensorView dlogits_TE;      // dispatch
