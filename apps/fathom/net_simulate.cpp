@@ -149,8 +149,8 @@ Report report_of(const SimulationResult& r, const net::Scenario& s, const std::s
   report.add("name", s.name);
   report.add("topology", net::name_of(s.network.topology.kind));
   report.add("nodes", s.network.nodes);
-  report.add("endpoints", r.size.endpoints);
-  report.add("switches", r.size.switches);
+  report.add("switches", r.switches);
+  report.add("cables", r.cables);
   report.add("routing", net::name_of(s.routing.policy));
   report.add("failures", s.failures);
   report.add("time_us", static_cast<double>(r.end) / 1e6);
@@ -180,7 +180,7 @@ void print_jobs(const SimulationResult& r, const std::string& label, size_t labe
 
 void print_details(const SimulationResult& r, const net::Scenario& s) {
   fmt::print("network: {}, {} switches, {} cables between them\n",
-             net::name_of(s.network.topology.kind), r.size.switches, r.size.links);
+             net::name_of(s.network.topology.kind), r.switches, r.cables);
   if (!s.failures.empty()) fmt::print("down: {}\n", fmt::join(s.failures, ", "));
   fmt::print("cable load, tenths of the time: {:.0f}\n", fmt::join(r.histogram, " "));
   for (const std::string& a : r.assumptions) fmt::print("assumed: {}\n", a);

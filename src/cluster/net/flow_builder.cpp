@@ -137,13 +137,14 @@ std::vector<int64_t> FlowBuilder::usable_ports(int from, int to, int64_t nic, in
 }
 
 void FlowBuilder::fail_disconnected(const Transfer& t) const {
-  const auto node = [&](int g) { return groups_[static_cast<size_t>(g)].nodes[0]; };
+  const std::vector<int64_t>& sources = groups_[static_cast<size_t>(t.from)].nodes;
+  const std::vector<int64_t>& targets = groups_[static_cast<size_t>(t.to)].nodes;
   std::string nics;
   for (size_t i = 0; i < t.nics.size(); ++i)
     nics += fmt::format("{}NIC {} to NIC {}", i > 0 ? ", " : "", t.nics[i],
                         t.nics_to.empty() ? t.nics[i] : t.nics_to[i]);
-  throw Error(fmt::format("node {} cannot reach node {}: no path is left for {}", node(t.from),
-                          node(t.to), nics),
+  throw Error(fmt::format("node {} cannot reach node {}: no path is left for {}", sources.front(),
+                          targets.back(), nics),
               forward_ ? "no NIC of the two nodes has one; remove a failure"
                        : "let nodes forward through NVLink to another NIC: pxn = true");
 }
@@ -216,14 +217,16 @@ std::vector<EdgeShare> FlowBuilder::path(const Transfer& t, const Way& way, int6
       return static_cast<size_t>(XXH64(tuple.data(), sizeof tuple, routing_.seed) % n);
     });
   // Destinations of one leaf take turns on the ways up, as in D-mod-K routing (Zahavi, 2012).
-  const int64_t slot = network_.spec().topology.kind == TopologyKind::kMultiRail ||
-                               network_.spec().topology.kind == TopologyKind::kMultiPlane
-                           ? node(t.to)
-                           : target;
   const int64_t half = std::max<int64_t>(1, network_.spec().topology.radix / 2);
+  int64_t slot = target;
+  if (network_.spec().topology.kind == TopologyKind::kMultiPlane) slot = node(t.to);
+  if (network_.spec().topology.kind == TopologyKind::kMultiRail)
+    slot = (node(t.to) / half * network_.spec().node.nics + way.nic_to) * half + node(t.to) % half;
+  const int last = graph_.distance(from, to) - 1;
+  // On the way down the same digit picks among the parallel cables of its layer.
   return graph_.walk(from, to, [&](int, int hop, size_t n) {
     int64_t turn = slot;
-    for (int h = 0; h < hop; ++h) turn /= half;
+    for (int layer = 0; layer < std::min(hop, last - hop); ++layer) turn /= half;
     return static_cast<size_t>(turn) % n;
   });
 }
@@ -277,38 +280,67 @@ void FlowBuilder::finish_flow(double bytes, double share, double latency_us, dou
   flows_ += count;
 }
 
-/// One hashed flow over `ports` of a NIC, which sprays its packets over them.
-void FlowBuilder::add_flow(const Transfer& t, const Way& way, const std::vector<int64_t>& ports,
-                           int64_t qp) {
+/// Adds what one hashed flow takes over `ports` of a NIC, which sprays its packets over them; its
+/// latency in microseconds.
+double FlowBuilder::use_way(const Transfer& t, const Way& way, const std::vector<int64_t>& ports,
+                            int64_t qp, double bytes) {
   const Latency& latency = network_.spec().latency;
-  const double part = way.part / static_cast<double>(routing_.queue_pairs);
-  const double bytes = t.bytes * part, each_port = 1 / static_cast<double>(ports.size());
+  const double each_port = 1 / static_cast<double>(ports.size());
   bool forwarded_from = false, forwarded_to = false;
   int hops = 0;
-  uses_.clear();
   use_side(t.from, t.sources, way.nic, true, t.copy_at_source, t.pairs, t.sent_share,
            forwarded_from);
   use_side(t.to, t.targets, way.nic_to, false, t.copy_at_target, t.pairs, t.received_share,
            forwarded_to);
+  const double from = t.pairs / groups_[static_cast<size_t>(t.from)].count();
+  const double to = t.pairs / groups_[static_cast<size_t>(t.to)].count();
+  const int64_t width = network_.spec().node.nic_ports;
   for (const int64_t p : ports) {
-    const double from = t.pairs / groups_[static_cast<size_t>(t.from)].count();
-    const double to = t.pairs / groups_[static_cast<size_t>(t.to)].count();
-    const int64_t width = network_.spec().node.nic_ports;
     use(local(t.from, Kind::kNicOut, way.nic * width + p), from * each_port * t.sent_share);
     use(local(t.to, Kind::kNicIn, way.nic_to * width + p), to * each_port * t.received_share);
     use_edges(t, way, p, qp, each_port, bytes, hops);
   }
-  const double us = latency.message_us + latency.hop_us * hops +
-                    latency.nvlink_us * ((forwarded_from ? 1 : 0) + (forwarded_to ? 1 : 0));
-  finish_flow(bytes, part, us, t.repeats, t.start, t.job, t.pairs);
+  return latency.message_us + latency.hop_us * hops +
+         latency.nvlink_us * ((forwarded_from ? 1 : 0) + (forwarded_to ? 1 : 0));
 }
 
 void FlowBuilder::send(const Transfer& t) {
   if (t.pairs <= 0 || t.bytes <= 0) return;
   for (const Way& way : ways(t)) {
     const std::vector<int64_t> ports = usable_ports(t.from, t.to, way.nic, way.nic_to);
-    for (int64_t qp = 0; qp < routing_.queue_pairs; ++qp) add_flow(t, way, ports, qp);
+    const double part = way.part / static_cast<double>(routing_.queue_pairs);
+    for (int64_t qp = 0; qp < routing_.queue_pairs; ++qp) {
+      uses_.clear();
+      const double us = use_way(t, way, ports, qp, t.bytes * part);
+      finish_flow(t.bytes * part, part, us, t.repeats, t.start, t.job, t.pairs);
+    }
   }
+}
+
+bool FlowBuilder::nics_are_alike(int group) const {
+  const int first = attachment(group, 0, 0);
+  for (int64_t nic = 0; nic < network_.spec().node.nics; ++nic)
+    for (int64_t port = 0; port < network_.ports_of(nic); ++port)
+      if (attachment(group, nic, port) != first) return false;
+  return first >= 0;
+}
+
+void FlowBuilder::send_alike(const std::vector<Transfer>& transfers) {
+  const Transfer& first = transfers.front();
+  const bool one = routing_.policy == RoutingPolicy::kAdaptive && nics_are_alike(first.from) &&
+                   nics_are_alike(first.to) && first.nics.size() == 1;
+  if (!one) {
+    for (const Transfer& t : transfers) send(t);
+    return;
+  }
+  if (first.pairs <= 0 || first.bytes <= 0) return;
+  const auto n = static_cast<double>(transfers.size());
+  double us = 0;
+  uses_.clear();
+  for (const Transfer& t : transfers)
+    for (const Way& way : ways(t)) us = std::max(us, use_way(t, way, {0}, 0, t.bytes));
+  for (Use& u : uses_) u.weight /= n;
+  finish_flow(first.bytes * n, n, us, first.repeats, first.start, first.job, first.pairs * n);
 }
 
 void FlowBuilder::send_inside(int group, int64_t gpu, const std::vector<GpuShare>& targets,

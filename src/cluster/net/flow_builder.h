@@ -75,6 +75,9 @@ class FlowBuilder {
   int group_of(int64_t node) const { return group_of_[static_cast<size_t>(node)]; }
 
   void send(const Transfer& transfer);
+  /// Transfers that differ only in their GPUs and NICs, all between the same two groups. Where each
+  /// node's NICs are all on one leaf, exchanging them changes nothing, so one flow stands for all.
+  void send_alike(const std::vector<Transfer>& transfers);
   /// Inside the node, from one GPU over NVLink; copies may add up to more than 1.
   void send_inside(int group, int64_t gpu, const std::vector<GpuShare>& targets, double bytes,
                    int job, Picoseconds start, double repeats = 1);
@@ -111,7 +114,9 @@ class FlowBuilder {
   std::vector<int64_t> usable_ports(int from, int to, int64_t nic, int64_t nic_to);
   std::vector<Way> ways(const Transfer& t);
   [[noreturn]] void fail_disconnected(const Transfer& t) const;
-  void add_flow(const Transfer& t, const Way& way, const std::vector<int64_t>& ports, int64_t qp);
+  bool nics_are_alike(int group) const;
+  double use_way(const Transfer& t, const Way& way, const std::vector<int64_t>& ports, int64_t qp,
+                 double bytes);
   void use(int32_t resource, double weight);
   void use_side(int group, const std::vector<GpuShare>& gpus, int64_t nic, bool out, bool copy,
                 double pairs, double wire_share, bool& forwarded);

@@ -30,11 +30,15 @@ TopologySpec sized(const NetworkSpec& s) {
   const int64_t wanted = s.nodes * s.node.nics * s.node.nic_ports;
   if (t.kind == TopologyKind::kMultiRail) t.rails = s.node.nics;
   if (t.kind == TopologyKind::kSlimFly || t.kind == TopologyKind::kDragonfly) {
-    const int64_t ports = size_of(t).endpoints;
-    if (wanted > ports)
-      throw Error(fmt::format("{} nodes of {} NICs need {} ports: a {} of {}-port switches has {}",
-                              s.nodes, s.node.nics, wanted, name_of(t.kind), t.radix, ports),
-                  fmt::format("at most {} nodes", ports / s.node.nics));
+    const SwitchGraph graph = build_switches(t);
+    const auto switches = static_cast<int64_t>(graph.switches.size());
+    const int64_t ports = graph.switches[0].endpoint_ports, whole = ports / s.node.nics;
+    const int64_t fit = whole > 0 ? switches * whole : switches * ports / s.node.nics;
+    if (s.nodes > fit)
+      throw Error(fmt::format("{} nodes of {} NICs: a {} of {}-port switches has {} ports on each "
+                              "of {} switches",
+                              s.nodes, s.node.nics, name_of(t.kind), t.radix, ports, switches),
+                  fmt::format("at most {} nodes", fit));
     return t;
   }
   t.endpoints = wanted;
@@ -113,6 +117,11 @@ void Network::attach() {
         const bool many = n.nic_ports > 1;
         const auto plane = static_cast<size_t>(many ? port : nic % planes);
         int64_t slot = many ? node * n.nics + nic : node * (n.nics / planes) + nic / planes;
+        const bool routers = graph_.switches[0].layer == Switch::Layer::kRouter;
+        const int64_t leaf_ports = graph_.switches[0].endpoint_ports;
+        // Whole nodes on a router where they fit, its last ports left free.
+        if (const int64_t whole = leaf_ports / n.nics; routers && whole > 0)
+          slot = node / whole * leaf_ports + node % whole * n.nics + nic;
         if (spec_.topology.kind == TopologyKind::kMultiRail)
           slot = ((node / half) * n.nics + nic) * half + node % half;
         attachments_[index(node, nic, port)] = leaf_of(plane, slot);

@@ -14,72 +14,74 @@ namespace {
 /// Up to so many flow table entries every completion recomputes the rates; above, steps are at
 /// least this part of the lower bound.
 constexpr int64_t kExactEntries = 20'000;
-constexpr double kResolutionShare = 1.0 / 500;
+constexpr double kResolutionShare = 1.0 / 100;
 
-Picoseconds fastest_message(const FlowBuilder& b, int job) {
-  Picoseconds least = std::numeric_limits<Picoseconds>::max();
-  for (size_t f = 0; f < b.demands().size(); ++f)
-    if (b.job_of_flow()[f] == job) least = std::min(least, b.demands()[f].latency);
-  return least == std::numeric_limits<Picoseconds>::max() ? 0 : least;
-}
+/// What a job puts on a resource, and the latency of the fastest flow that does.
+struct Demand {
+  double bytes = 0;
+  Picoseconds latency = std::numeric_limits<Picoseconds>::max();
+};
 
 /// Finds the cut that takes longest.
 class Bound {
  public:
-  void consider(double bytes, double bytes_per_s, const auto& name) {
-    if (bytes <= 0 || bytes / bytes_per_s <= seconds_) return;
-    seconds_ = bytes / bytes_per_s;
-    bytes_ = bytes;
-    rate_ = bytes_per_s;
-    cut_ = name();
-  }
-  LowerBound finish(Picoseconds latency) const {
+  void consider(double bytes, double bytes_per_s, Picoseconds latency, const auto& name) {
+    if (bytes <= 0) return;
     const double us = static_cast<double>(latency) / 1e6;
-    return {seconds_ + us * 1e-6, cut_,
-            fmt::format("{:.6g} B / {:.4g} GB/s + {:.4g} us", bytes_, rate_ / 1e9, us)};
+    const double seconds = bytes / bytes_per_s + us * 1e-6;
+    if (seconds > best_.seconds)
+      best_ = {seconds, name(),
+               fmt::format("{:.6g} B / {:.4g} GB/s + {:.4g} us", bytes, bytes_per_s / 1e9, us)};
   }
+  const LowerBound& best() const { return best_; }
 
  private:
-  double seconds_ = 0, bytes_ = 0, rate_ = 1;
-  std::string cut_ = "nothing moves";
+  LowerBound best_ = {0, "nothing moves", "0"};
 };
 
-std::vector<double> bytes_of_job(const FlowBuilder& b, int job) {
-  std::vector<double> bytes(b.resources().size());
-  for (int64_t f = 0; f < b.table().flows(); ++f)
-    if (b.job_of_flow()[static_cast<size_t>(f)] == job)
-      for (const Use& u : b.table().uses_of(f))
-        bytes[static_cast<size_t>(u.resource)] +=
-            u.weight * b.demands()[static_cast<size_t>(f)].bytes;
-  return bytes;
+std::vector<Demand> demands_of(const FlowBuilder& b, int job) {
+  std::vector<Demand> demands(b.resources().size());
+  for (int64_t f = 0; f < b.table().flows(); ++f) {
+    const auto i = static_cast<size_t>(f);
+    if (b.job_of_flow()[i] != job) continue;
+    for (const Use& u : b.table().uses_of(f)) {
+      Demand& d = demands[static_cast<size_t>(u.resource)];
+      d.bytes += u.weight * b.demands()[i].bytes;
+      d.latency = std::min(d.latency, b.demands()[i].latency);
+    }
+  }
+  return demands;
 }
 
 /// Cuts: every NVLink, PCIe and NIC direction; all cables out of and into a leaf; all cables
 /// together, which must carry every byte over at least its shortest path.
 LowerBound bound_of(const FlowBuilder& b, int job) {
   Bound bound;
-  const std::vector<double> bytes = bytes_of_job(b, job);
-  for (size_t r = 0; r < bytes.size(); ++r)
-    if (b.resources()[r].kind != Resource::Kind::kCable)
-      bound.consider(bytes[r], b.table().capacity[r], [&] { return b.name(r); });
+  const std::vector<Demand> demands = demands_of(b, job);
+  Picoseconds fastest = std::numeric_limits<Picoseconds>::max();  // over any cable
+  for (size_t r = 0; r < demands.size(); ++r)
+    if (b.resources()[r].kind == Resource::Kind::kCable)
+      fastest = std::min(fastest, demands[r].latency);
+    else
+      bound.consider(demands[r].bytes, b.table().capacity[r], demands[r].latency,
+                     [&] { return b.name(r); });
   const FlowBuilder::Crossing& c = b.crossings()[static_cast<size_t>(job)];
-  std::vector<double> out(c.out.size()), in(c.out.size()), all(1);
-  std::vector<int> edge_out(c.out.size()), edge_in(c.out.size());
-  for (size_t e = 0; e < b.graph().edges().size(); ++e) {
-    const Edge& edge = b.graph().edges()[e];
+  std::vector<double> out(c.out.size()), in(c.out.size());
+  double all = 0;
+  for (const Edge& edge : b.graph().edges()) {
     out[static_cast<size_t>(edge.from)] += edge.links * edge.bytes_per_s;
     in[static_cast<size_t>(edge.to)] += edge.links * edge.bytes_per_s;
-    all[0] += edge.links * edge.bytes_per_s;
+    all += edge.links * edge.bytes_per_s;
   }
   for (size_t v = 0; v < out.size(); ++v) {
     const auto name = [&](const char* way) {
       return fmt::format("all cables {} {}", way, b.graph().vertex_name(static_cast<int>(v)));
     };
-    bound.consider(c.out[v], out[v], [&] { return name("out of"); });
-    bound.consider(c.in[v], in[v], [&] { return name("into"); });
+    bound.consider(c.out[v], out[v], fastest, [&] { return name("out of"); });
+    bound.consider(c.in[v], in[v], fastest, [&] { return name("into"); });
   }
-  bound.consider(c.hop_bytes, all[0], [] { return std::string("all cables together"); });
-  return bound.finish(fastest_message(b, job));
+  bound.consider(c.hop_bytes, all, fastest, [] { return std::string("all cables together"); });
+  return bound.best();
 }
 
 std::vector<LinkLoad> loads_of(const FlowBuilder& b, const FlowOutcome& o, Picoseconds end) {
@@ -163,7 +165,8 @@ SimulationResult simulate(const Scenario& s, const std::function<void(double)>& 
   result.entries = builder.table().flows();
   result.steps = outcome.steps;
   result.resolution_us = static_cast<double>(resolution) / 1e6;
-  result.size = size_of(network.spec().topology);
+  result.switches = static_cast<int64_t>(network.graph().switches.size());
+  for (const Cable& c : network.cables()) result.cables += c.parallel;
   result.assumptions = assumptions_of(s, result);
   return result;
 }

@@ -13,7 +13,7 @@
 namespace fathom::net {
 
 /// A time that no routing can beat: the bytes that must cross a cut over its capacity, plus the
-/// latency of the fastest message.
+/// latency of the fastest message over it.
 struct LowerBound {
   double seconds = 0;
   std::string cut;      ///< "NIC out of node 0 NIC 3"
@@ -47,7 +47,7 @@ struct SimulationResult {
   double flows = 0;                    ///< physical flows
   int64_t entries = 0, steps = 0;      ///< flow table entries, rate computations
   double resolution_us = 0;
-  TopologySize size;
+  int64_t switches = 0, cables = 0;  ///< cables: between switches, after failures
   std::vector<std::string> assumptions;
 };
 

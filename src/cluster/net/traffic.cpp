@@ -121,13 +121,14 @@ class Sender {
   }
 
   void send_by_rail(int a, int b, double pairs, double piece) {
+    std::vector<Transfer> rails;
     for (int64_t j = 0; j < gpus_; ++j) {
-      Transfer t = transfer(a, b, pairs, piece * static_cast<double>(gpus_));
-      t.sources = every_gpu(1 / static_cast<double>(gpus_));
-      t.targets = {{j, 1}};
-      t.nics = builder_.nics_of(j);
-      builder_.send(t);
+      rails.push_back(transfer(a, b, pairs, piece * static_cast<double>(gpus_)));
+      rails.back().sources = every_gpu(1 / static_cast<double>(gpus_));
+      rails.back().targets = {{j, 1}};
+      rails.back().nics = builder_.nics_of(j);
     }
+    builder_.send_alike(rails);
   }
 
   void send_directly(int a, int b, double pairs, double piece) {
@@ -162,6 +163,7 @@ class Sender {
         copies.nodes * static_cast<double>(nodes - 1) / static_cast<double>(nodes);
     const double once = job_.in_network == InNetwork::kNone || remote <= 1 ? 1 : 1 / remote;
     for_pairs(all, [&](int a, int b, double pairs) {
+      std::vector<Transfer> rails;
       for (int64_t i = 0; i < gpus_; ++i) {
         Transfer t = transfer(a, b, pairs, bytes);
         t.nics = builder_.nics_of(i);
@@ -169,8 +171,9 @@ class Sender {
         (dispatch ? t.targets : t.sources) = spread;
         (dispatch ? t.copy_at_target : t.copy_at_source) = true;
         (dispatch ? t.sent_share : t.received_share) = once;
-        builder_.send(t);
+        rails.push_back(std::move(t));
       }
+      builder_.send_alike(rails);
     });
   }
 
