@@ -18,6 +18,9 @@ constexpr int64_t kMinRowPieceCols = 256;
 // Less than this, a microsecond or two, is done before another thread would have started.
 constexpr int64_t kSerialBytes = 64 << 10;
 
+// Between what two threads write, so that neither prefetches the other's lines.
+constexpr int64_t kApartBytes = 4096 + 512;
+
 int64_t div_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
@@ -47,9 +50,9 @@ class FewRows {
     }
     threads_ = bytes <= kSerialBytes ? 1 : ctx_.pool.size();
     const ArenaList<Piece> pieces = cut(problems, bytes);
-    sums_floats_ = round_up(sums, 16);
+    sums_floats_ = round_up(sums, 16) + kApartBytes / 4;
     sums_ = ctx_.arena.alloc_array<float>(threads_ * sums_floats_);
-    table_bytes_ = scale_table_bytes(k_max);
+    table_bytes_ = scale_table_bytes(k_max) + kApartBytes;
     tables_ = ctx_.arena.alloc_array<std::byte>(threads_ * table_bytes_);
     for_each(pieces.count, [&](int64_t i, int t) { multiply(pieces.data[i], t); });
   }

@@ -51,8 +51,8 @@ inline Vec4 reduce_four(const VecF (&sum)[kStreams]) {
   return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
 
-/// Four columns as stored, `gap` elements apart, and where to prefetch for what comes after them: at
-/// element k of a column, ahead_low elements further, from turn on ahead_high.
+/// Four columns as stored, `gap` elements apart, and where to prefetch for what comes after them:
+/// at element k of a column, ahead_low elements further, from turn on ahead_high.
 template <class Word, class T>
 struct StoredColumns {
   using Source = AlongK<Word, T>;
