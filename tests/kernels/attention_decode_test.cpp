@@ -1,5 +1,6 @@
 // Absorbed decode against kernels/ref. Tolerances as in attention_test.cpp: the score of a latent
 // of C + R dimensions with scale 1/√(C+R), an output that averages cache values of size up to 4.
+#include "kernels/cpu/attention_decode.h"
 #include "kernels/attention.h"
 #include "kernels/attention_cache.h"
 
@@ -85,6 +86,19 @@ TEST(AbsorbedDecode, BitsDoNotDependOnOtherTokensOrThreads) {
       for (int64_t t = 0; t < 4; ++t) run_alone(p, t, 1 + static_cast<int>(t));
       EXPECT_EQ(together, p.result()) << "alone, position " << first;
     }
+}
+
+TEST(AbsorbedDecode, MemoryForPartialResultsDoesNotMatter) {
+  const DecodeProblem p(20, {LatentCacheFormat::kBF16, 32, 32}, 4000, {3999, 2100, 5});
+  run(p, 2);
+  const auto expected = p.result();
+  for (int threads : {1, 2}) {
+    TestContext t(threads);
+    kernels::cpu::absorbed_decode(
+        t.ctx, {p.q_latent, p.q_rope(), p.cache.view(), p.position, p.scale, p.out},
+        kernels::cpu::latent_kernels(t.ctx.isa, kernels::GemmPrecision::kBF16), 1);
+    EXPECT_EQ(expected, p.result());
+  }
 }
 
 TEST(AbsorbedDecode, NanHarmsOnlyWhoSeesIt) {

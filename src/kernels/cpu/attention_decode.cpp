@@ -10,8 +10,6 @@ namespace {
 
 /// (token, head) pairs decoded together: bounds what the sums of a segment occupy.
 constexpr int64_t kPairs = 256;
-/// Partial results kept at a time.
-constexpr int64_t kPartBytes = int64_t{64} << 20;
 /// Floats a thread merges at least: less is not worth waking it.
 constexpr int64_t kMergeGrain = 16384;
 
@@ -42,8 +40,8 @@ View head_row(const View& x_THN, int64_t t, int64_t h) {
 /// run is shared out by groups of pairs.
 class Batch {
  public:
-  Batch(Context& ctx, const AbsorbedDecode& d, const LatentKernels& kernels, int64_t t_begin,
-        int64_t tokens)
+  Batch(Context& ctx, const AbsorbedDecode& d, const LatentKernels& kernels, int64_t part_bytes,
+        int64_t t_begin, int64_t tokens)
       : ctx_(ctx),
         d_(d),
         k_(kernels),
@@ -59,8 +57,8 @@ class Batch {
     const auto positions = d.position_T.subspan(t_begin, tokens);
     end_ = *std::max_element(positions.begin(), positions.end()) + 1;
     segments_ = ceil_div(end_, segment_);
-    const int64_t part_bytes = padded_pairs() * (latent_ + 2) * 4, threads = ctx.pool.size();
-    wave_ = std::min(segments_, std::max(kPartBytes / part_bytes, 2 * threads));
+    const int64_t of_segment = padded_pairs() * (latent_ + 2) * 4, threads = ctx.pool.size();
+    wave_ = std::min(segments_, std::max(part_bytes / of_segment, 2 * threads));
     runs_ = threads == 1 ? 1 : std::min(wave_, 4 * threads);
     groups_ =
         threads == 1 ? 1 : std::clamp<int64_t>(ceil_div(4 * threads, runs_), 1, k_.panels(pairs_));
@@ -244,12 +242,13 @@ class Batch {
 
 }  // namespace
 
-void absorbed_decode(Context& ctx, const AbsorbedDecode& args, const LatentKernels& kernels) {
+void absorbed_decode(Context& ctx, const AbsorbedDecode& args, const LatentKernels& kernels,
+                     int64_t part_bytes) {
   const auto T = std::ssize(args.position_T);
   const int64_t tokens = std::max<int64_t>(1, kPairs / args.heads());
   for (int64_t t = 0; t < T; t += tokens) {
     const ArenaScope scope(ctx.arena);
-    Batch(ctx, args, kernels, t, std::min(tokens, T - t)).run();
+    Batch(ctx, args, kernels, part_bytes, t, std::min(tokens, T - t)).run();
   }
 }
 

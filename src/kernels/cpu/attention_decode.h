@@ -21,6 +21,10 @@ struct AbsorbedDecode {
   int64_t heads() const { return q_latent_THC.shape[1]; }
 };
 
-void absorbed_decode(Context& ctx, const AbsorbedDecode& args, const LatentKernels& kernels);
+/// Partial results kept at a time, bytes. Results do not depend on it.
+inline constexpr int64_t kDecodePartBytes = int64_t{64} << 20;
+
+void absorbed_decode(Context& ctx, const AbsorbedDecode& args, const LatentKernels& kernels,
+                     int64_t part_bytes = kDecodePartBytes);
 
 }  // namespace fathom::kernels::cpu
