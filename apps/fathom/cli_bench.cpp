@@ -5,7 +5,7 @@ namespace fathom::app {
 namespace {
 
 constexpr const char* kPeerHelp =
-    "Also time PyTorch on the same work, in turn; optionally the Python that has it";
+    "Also time PyTorch on the same work (in BF16 for e4m3), in turn; the Python that has it";
 
 template <class Options>
 CLI::App* add_family(CommandLine& c, CLI::App& bench, const char* name, const char* help,

@@ -29,7 +29,7 @@ struct BenchGroupedOptions : BenchOptions {
 
 struct BenchFewRowsOptions : BenchOptions {
   std::vector<int64_t> m = {1, 4, 16};
-  int64_t n = 8192, k = 8192, total_mb = 0;  ///< 0: four times the caches, at least 512
+  int64_t n = 8192, k = 8192, total_mb = 0;  ///< of weights; 0: twice the caches
   std::string dtype = "bf16";
 };
 

@@ -52,7 +52,7 @@ void add_share(Report& row, const Share& s) {
 }
 
 std::string describe(const BenchCase& c, const Share& s, double seconds) {
-  return fmt::format("{:<22} {:<34} {:>10}  {:>14}  of {:>14} {:6.1f}%", c.name, c.shape,
+  return fmt::format("{:<22} {:<42} {:>10}  {:>14}  of {:>14} {:6.1f}%", c.name, c.shape,
                      format_seconds(seconds), format_rate(s.rate, s.by_flops),
                      format_rate(s.roof, s.by_flops), 100 * s.share);
 }
@@ -194,7 +194,7 @@ int BenchRun::finish() {
 
 int64_t sets_beyond_caches(double bytes_a_set) {
   const auto caches = static_cast<double>(std::max(last_level_cache_bytes(), int64_t{32} << 20));
-  return static_cast<int64_t>(std::clamp(std::ceil(2 * caches / bytes_a_set), 2.0, 64.0));
+  return static_cast<int64_t>(std::clamp(std::ceil(2 * caches / bytes_a_set), 2.0, 1024.0));
 }
 
 void require_memory(double bytes) {

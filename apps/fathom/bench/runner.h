@@ -75,7 +75,7 @@ class BenchRun {
 };
 
 /// How many sets of data of this size to use in turn, so that each comes from memory again: twice
-/// the caches in all, at least two and at most 64 sets.
+/// the caches in all, at least two and at most 1024 sets.
 int64_t sets_beyond_caches(double bytes_a_set);
 /// Throws Error when so much memory is not there.
 void require_memory(double bytes);
