@@ -153,18 +153,11 @@ class RowStream {
     int64_t j = 0;
     if (k + W * kElements <= x_.k)
       for (; j + kCols <= x_.cols; j += kCols) {
-        prefetch<W>(k, j);
+        // Not in a function of its own: GCC drops calls that only prefetch.
+        for (int64_t i = 0; i < W * kElements; ++i) __builtin_prefetch(row(k + rows_ahead_ + i, j));
         add_wide<W>(k, row(k, j), x_.b.stride, j);
       }
     for (; j < x_.cols; j += kCols) add_corner<W>(k, j);
-  }
-
-  template <int64_t W>
-  void prefetch(int64_t k, int64_t j) const {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
-    for (int64_t i = 0; i < W * kElements; ++i)
-      for (int64_t c = 0; c < kCols; c += kLine)
-        __builtin_prefetch(row(k + rows_ahead_ + i, j + c));
   }
 
   template <int64_t W>

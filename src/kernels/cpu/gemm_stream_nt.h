@@ -88,8 +88,10 @@ inline void add_dots(const std::byte* a, int64_t row_bytes, int64_t k, const Col
   for (; at + 2 * kStep <= k; at += 2 * kStep) {
     const auto* p = columns.p + at;
     const auto* ahead = p + columns.ahead(at);
-    unrolled<2 * kStreams>(
-        [&](auto i) { __builtin_prefetch(ahead + i / 2 * columns.gap + i % 2 * kStep); });
+    for (int64_t c = 0; c < kStreams; ++c, ahead += columns.gap) {  // in a lambda GCC drops it
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + kStep);
+    }
     const auto& table = columns.table(at);
     unrolled<2>([&](auto half) {
       VecF b[kStreams][kVectors];
