@@ -63,6 +63,151 @@ void add_flops(CommandLine& c, CLI::App& plan) {
   add_common(sub, o.plan);
 }
 
+CLI::Option* add_number(CLI::App* sub, const char* name, double& value, double low, double high,
+                        const char* help) {
+  return sub->add_option(name, value, help)->check(CLI::Range(low, high))->capture_default_str();
+}
+
+CLI::Option* add_choice(CLI::App* sub, const char* name, std::string& value,
+                        const std::vector<std::string>& choices, const char* help) {
+  return sub->add_option(name, value, help)->check(CLI::IsMember(choices))->capture_default_str();
+}
+
+void add_svg(CLI::App* sub, PlanArguments& o) {
+  sub->add_option("--svg", o.svg, "Draw it into this file");
+}
+
+const std::vector<std::string> kSchedules = {"1f1b", "zb1p", "dualpipe", "dualpipev"};
+
+// What memory, train and search have in common.
+void add_training(CLI::App* sub, PlanLayoutArguments& o) {
+  add_count(sub, "--batch", o.batch, "Sequences a step");
+  add_count(sub, "--micro-batch", o.micro_batch, "Sequences computed at once");
+  add_count(sub, "--seq-len", o.seq_len, "Tokens a sequence");
+  add_choice(sub, "--precision", o.precision, {"fp8", "bf16"},
+             "Of weights, cached activations and gathered weights");
+  add_choice(sub, "--recompute", o.recompute, {"on", "off"},
+             "RMSNorm, MLA up-projections and SwiGLU again in the backward");
+  add_number(sub, "--reserve", o.reserve, 0, 0.99, "Share of memory for other things");
+}
+
+void add_layout(CLI::App* sub, PlanLayoutArguments& o) {
+  add_count(sub, "--gpus", o.gpus, "GPUs in all");
+  add_count(sub, "--pp", o.pp, "GPUs of a pipeline");
+  add_count(sub, "--ep", o.ep, "GPUs that the experts are spread over");
+  add_count(sub, "--tp", o.tp, "GPUs that share attention and dense layers");
+  add_choice(sub, "--schedule", o.schedule, kSchedules, "Pipeline schedule");
+  add_training(sub, o);
+}
+
+void add_memory(CommandLine& c, CLI::App& plan) {
+  CLI::App* sub = command(plan, "memory", "Memory of each GPU in training");
+  auto& o = options_of(c, sub, run_plan_memory);
+  add_model(sub, o.plan, false);
+  add_hardware(sub, o.plan)->required();
+  add_layout(sub, o.layout);
+  add_svg(sub, o.plan);
+  add_common(sub, o.plan);
+}
+
+void add_train_step(CommandLine& c, CLI::App& plan) {
+  CLI::App* sub = command(plan, "train", "Step time by phase, MFU, GPU hours and cost");
+  auto& o = options_of(c, sub, run_plan_train);
+  add_model(sub, o.plan, false);
+  add_hardware(sub, o.plan)->required();
+  add_layout(sub, o.layout);
+  sub->add_option("--phases", o.phases,
+                  "Seconds a step to take the layers' times from: 1F=1.13,1B=1.99,1W=0.48,"
+                  "1F1B=13.95 (default: the hardware's profile)");
+  add_number(sub, "--tokens", o.tokens, 1, 1e18, "Tokens to train on");
+  add_number(sub, "--other-gpu-hours", o.other_gpu_hours, 0, 1e12,
+             "GPU hours of other stages, added to the cost");
+  add_svg(sub, o.plan);
+  add_common(sub, o.plan);
+}
+
+void add_search(CommandLine& c, CLI::App& plan) {
+  CLI::App* sub = command(plan, "search", "Layouts that fit: Pareto table of days, cost, memory");
+  auto& o = options_of(c, sub, run_plan_search);
+  add_model(sub, o.plan, false);
+  add_hardware(sub, o.plan)->required();
+  sub->add_option("--gpus", o.gpus, "Cluster sizes to try, separated by commas")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  sub->add_option("--schedule", o.schedules, "Schedules to try (default: all)")
+      ->delimiter(',')
+      ->check(CLI::IsMember(kSchedules));
+  add_count(sub, "--max-tp", o.max_tp, "Largest TP to try");
+  add_number(sub, "--tokens", o.tokens, 1, 1e18, "Tokens to train on");
+  add_training(sub, o.layout);
+  add_svg(sub, o.plan);
+  add_common(sub, o.plan);
+}
+
+// Experts over GPUs, and what of it the network's own limit has no use for.
+std::vector<CLI::Option*> add_serving(CLI::App* sub, int64_t& ep, int64_t& redundant,
+                                      std::string& overlap) {
+  return {add_count(sub, "--ep", ep, "GPUs that the experts are spread over"),
+          sub->add_option("--redundant-experts", redundant, "Copies of experts beside the first")
+              ->check(CLI::Range(0, 1 << 20))
+              ->capture_default_str(),
+          add_choice(sub, "--overlap", overlap, {"dual", "none"},
+                     "Two micro-batches hide communication behind computation, or nothing does")};
+}
+
+void add_wire(CLI::App* sub, double& dispatch, double& combine) {
+  add_number(sub, "--dispatch-bytes", dispatch, 0.1, 16, "Bytes a dispatched value");
+  add_number(sub, "--combine-bytes", combine, 0.1, 16, "Bytes a combined value");
+}
+
+void add_decode(CommandLine& c, CLI::App& plan) {
+  CLI::App* sub = command(plan, "decode", "Time per output token; throughput of a node");
+  auto& o = options_of(c, sub, run_plan_decode);
+  add_model(sub, o.plan, false);
+  add_hardware(sub, o.plan)->required();
+  auto full = add_serving(sub, o.ep, o.redundant, o.overlap);
+  full.push_back(add_count(sub, "--context", o.context, "Tokens in a sequence's cache"));
+  CLI::Option* batch = sub->add_option("--batch", o.batch, "Sequences a GPU")
+                           ->check(CLI::Range(int64_t{1}, int64_t{1} << 16));
+  CLI::Option* speed =
+      sub->add_option("--user-tokens-per-s", o.user_tokens_per_s,
+                      "Take the largest batch that leaves every user this speed (default: 20)")
+          ->check(CLI::PositiveNumber)
+          ->excludes(batch);
+  full.insert(full.end(), {batch, speed});
+  full.push_back(add_number(sub, "--kv-bits", o.kv_bits, 1, 64, "Bits a cached value"));
+  full.push_back(add_number(sub, "--mtp-acceptance", o.mtp_acceptance, 0, 1,
+                            "Share of drafted tokens accepted; 0: no drafting"));
+  add_wire(sub, o.dispatch_bytes, o.combine_bytes);
+  CLI::Option* limit = sub->add_flag("--network-limit", o.network_limit,
+                                     "Only the bound that dispatch and combine set");
+  for (CLI::Option* option : full) limit->excludes(option);
+  add_count(sub, "--tokens", o.tokens, "Tokens a GPU in one micro-batch")->needs(limit);
+  add_choice(sub, "--fabric", o.fabric, {"nic", "nvlink"}, "What carries them")->needs(limit);
+  add_common(sub, o.plan);
+}
+
+void add_prefill(CommandLine& c, CLI::App& plan) {
+  CLI::App* sub = command(plan, "prefill", "Throughput of prompts; prefill nodes a decode node");
+  auto& o = options_of(c, sub, run_plan_prefill);
+  add_model(sub, o.plan, false);
+  add_hardware(sub, o.plan)->required();
+  add_serving(sub, o.ep, o.redundant, o.overlap);
+  add_count(sub, "--tokens", o.tokens, "Tokens a GPU in one micro-batch");
+  add_count(sub, "--prompt", o.prompt, "Tokens of a prompt");
+  add_number(sub, "--cache-hit", o.cache_hit, 0, 0.999, "Share of prompt tokens found in a cache");
+  add_wire(sub, o.dispatch_bytes, o.combine_bytes);
+  CLI::Option* rate = sub->add_option("--decode-tokens-per-s-node", o.decode_tokens_per_s_node,
+                                      "What plan decode says of a node: for the node ratio")
+                          ->check(CLI::PositiveNumber);
+  CLI::Option* output = sub->add_option("--output-tokens", o.output_tokens, "Tokens of an answer")
+                            ->check(CLI::PositiveNumber)
+                            ->needs(rate);
+  rate->needs(output);
+  add_common(sub, o.plan);
+}
+
 }  // namespace
 
 void add_plan(CommandLine& c) {
@@ -70,6 +215,11 @@ void add_plan(CommandLine& c) {
   plan->require_subcommand(1);
   add_kv_cache(c, *plan);
   add_flops(c, *plan);
+  add_memory(c, *plan);
+  add_train_step(c, *plan);
+  add_decode(c, *plan);
+  add_prefill(c, *plan);
+  add_search(c, *plan);
   add_plan_schedule(c, *plan);
   add_plan_experts(c, *plan);
 }

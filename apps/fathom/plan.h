@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,7 +57,55 @@ struct PlanFlopsArguments {
   int64_t seq_len = 4096;
 };
 
+/// How training is laid out; names of schedules as in dist/schedule.h.
+struct PlanLayoutArguments {
+  int64_t gpus = 2048, pp = 16, ep = 64, tp = 1, batch = 15360, micro_batch = 1, seq_len = 4096;
+  std::string schedule = "dualpipe", precision = "fp8", recompute = "on";
+  double reserve = 0.05;
+};
+struct PlanMemoryArguments {
+  PlanArguments plan;
+  PlanLayoutArguments layout;
+};
+struct PlanTrainArguments {
+  PlanArguments plan;
+  PlanLayoutArguments layout;
+  std::string phases;  ///< "1F=1.13,1B=1.99,1W=0.48,1F1B=13.95"; empty: the profile
+  double tokens = 14.8e12, other_gpu_hours = 0;
+};
+struct PlanSearchArguments {
+  PlanArguments plan;
+  PlanLayoutArguments layout;  ///< of it what a search does not vary
+  std::vector<int64_t> gpus = {2048};
+  std::vector<std::string> schedules;  ///< empty: all
+  int64_t max_tp = 8;
+  double tokens = 14.8e12;
+};
+struct PlanDecodeArguments {
+  PlanArguments plan;
+  int64_t ep = 144, redundant = 32, context = 4989;
+  std::optional<int64_t> batch;
+  std::optional<double> user_tokens_per_s;
+  std::string overlap = "dual", fabric = "nic";
+  double dispatch_bytes = 1, combine_bytes = 2, kv_bits = 16, mtp_acceptance = 0;
+  bool network_limit = false;
+  int64_t tokens = 32;
+};
+struct PlanPrefillArguments {
+  PlanArguments plan;
+  int64_t ep = 32, redundant = 32, tokens = 4096, prompt = 4989;
+  double cache_hit = 0, dispatch_bytes = 1, combine_bytes = 2;
+  std::string overlap = "dual";
+  std::optional<double> decode_tokens_per_s_node;
+  std::optional<int64_t> output_tokens;
+};
+
 int run_plan_kv_cache(const GlobalOptions&, const PlanKvCacheArguments&);
 int run_plan_flops(const GlobalOptions&, const PlanFlopsArguments&);
+int run_plan_memory(const GlobalOptions&, const PlanMemoryArguments&);
+int run_plan_train(const GlobalOptions&, const PlanTrainArguments&);
+int run_plan_search(const GlobalOptions&, const PlanSearchArguments&);
+int run_plan_decode(const GlobalOptions&, const PlanDecodeArguments&);
+int run_plan_prefill(const GlobalOptions&, const PlanPrefillArguments&);
 
 }  // namespace fathom::app

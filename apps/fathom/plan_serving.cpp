@@ -1,0 +1,65 @@
+// fathom plan decode and prefill.
+#include "base/error.h"
+#include "cluster/serving.h"
+#include "plan.h"
+
+namespace fathom::app {
+namespace {
+
+cluster::Overlap overlap_of(const std::string& name) {
+  return name == "dual" ? cluster::Overlap::kDual : cluster::Overlap::kNone;
+}
+
+cluster::DecodeOptions decode_options(const PlanDecodeArguments& o) {
+  cluster::DecodeOptions d;
+  d.ep = o.ep;
+  d.redundant_experts = o.redundant;
+  d.context = o.context;
+  d.batch = o.batch;
+  if (o.user_tokens_per_s) d.user_tokens_per_s = *o.user_tokens_per_s;
+  d.overlap = overlap_of(o.overlap);
+  d.dispatch_bytes = o.dispatch_bytes;
+  d.combine_bytes = o.combine_bytes;
+  d.kv_bits = o.kv_bits;
+  d.mtp_acceptance = o.mtp_acceptance;
+  return d;
+}
+
+}  // namespace
+
+int run_plan_decode(const GlobalOptions& global, const PlanDecodeArguments& options) {
+  const PlanInput input(options.plan);
+  cluster::Worksheet sheet;
+  if (options.network_limit)
+    plan_network_limit(
+        input.model(), input.gpu(),
+        {options.tokens, options.dispatch_bytes, options.combine_bytes, options.fabric == "nvlink"},
+        sheet);
+  else
+    plan_decode(input.model(), input.gpu(), decode_options(options), sheet);
+  input.check_used();
+  print(sheet, global, options.plan.explain);
+  return 0;
+}
+
+int run_plan_prefill(const GlobalOptions& global, const PlanPrefillArguments& options) {
+  const PlanInput input(options.plan);
+  cluster::Worksheet sheet;
+  cluster::PrefillOptions p;
+  p.ep = options.ep;
+  p.redundant_experts = options.redundant;
+  p.tokens = options.tokens;
+  p.prompt = options.prompt;
+  p.cache_hit = options.cache_hit;
+  p.overlap = overlap_of(options.overlap);
+  p.dispatch_bytes = options.dispatch_bytes;
+  p.combine_bytes = options.combine_bytes;
+  p.decode_tokens_per_s_node = options.decode_tokens_per_s_node;
+  p.output_tokens = options.output_tokens;
+  plan_prefill(input.model(), input.gpu(), p, sheet);
+  input.check_used();
+  print(sheet, global, options.plan.explain);
+  return 0;
+}
+
+}  // namespace fathom::app
