@@ -27,8 +27,10 @@ MlpGradients mlp_backward_input(const Pass& pass, const MlpWeights& w, const Mlp
     ArenaScope scope(pass.ctx.arena);
     const TensorView dact_TF = pass.alloc_activation(tokens, width);
     linear_backward_input(pass, w.down_proj, dy_TD, dact_TF);
-    kernels::swiglu_backward(pass.ctx, saved.gate_up_TF2, {}, dact_TF,
-                             {.dgate_up_TF2 = g.dgate_up_TF2, .act_TF = g.act_TF});
+    kernels::SwigluGradients out;
+    out.dgate_up_TF2 = g.dgate_up_TF2;
+    out.act_TF = g.act_TF;
+    kernels::swiglu_backward(pass.ctx, saved.gate_up_TF2, {}, dact_TF, out);
   }
   linear_backward_input(pass, w.gate_proj, g.dgate_up_TF2.col_range(0, width), dx_TD, accumulate);
   linear_backward_input(pass, w.up_proj, g.dgate_up_TF2.col_range(width, width), dx_TD, true);

@@ -117,8 +117,10 @@ void Moe::experts_backward_input(const Pass& pass, const MoeSaved& saved, ConstT
     const TensorView dact_SF = pass.alloc_activation(slots, width);
     kernels::grouped_gemm_nn(ctx, g.dexpert_out_SD, weights_of(w_.experts, &MlpWeights::down_proj),
                              dact_SF, offsets, {pass.precision, false});
-    kernels::swiglu_backward(ctx, saved.gate_up_SF2, {}, dact_SF,
-                             {.dgate_up_TF2 = g.dgate_up_SF2, .act_TF = g.act_SF});
+    kernels::SwigluGradients out;
+    out.dgate_up_TF2 = g.dgate_up_SF2;
+    out.act_TF = g.act_SF;
+    kernels::swiglu_backward(ctx, saved.gate_up_SF2, {}, dact_SF, out);
   }
   kernels::grouped_gemm_nn(ctx, g.dgate_up_SF2.col_range(0, width),
                            weights_of(w_.experts, &MlpWeights::gate_proj), g.ddispatched_SD,
