@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing of the named groups of Debian 12 packages:
-#   tools/setup.sh build [test] [demo] [fuzz] [oracle] [lint]
+#   tools/setup.sh build [test] [demo] [fuzz] [oracle] [lint] [crosscheck]
 # As root, or with sudo; without the right to install, names the packages and stops.
 set -euo pipefail
 
@@ -13,6 +13,7 @@ declare -A groups=(
   [fuzz]="clang libclang-rt-14-dev"
   [oracle]="python3 python3-venv"
   [lint]="clang-format clang-tidy"
+  [crosscheck]="libsimgrid-dev libns3-dev"
 )
 
 missing=()
