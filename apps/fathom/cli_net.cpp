@@ -27,12 +27,11 @@ void add_cost(CommandLine& c, CLI::App* parent) {
   sub->add_option("--topology", o.topology, "Network (default: the five of ISCA Table 3)")
       ->check(CLI::IsMember(kTopologies));
   add_topology(sub, o);
-  sub->add_option("--switch-port-usd", o.prices.switch_port_usd, "Price of a switch, by the port")
-      ->capture_default_str();
-  sub->add_option("--fabric-link-usd", o.prices.fabric_link_usd, "Price of a switch-switch cable")
-      ->capture_default_str();
-  sub->add_option("--endpoint-link-usd", o.prices.endpoint_link_usd, "Price of a NIC-switch cable")
-      ->capture_default_str();
+  sub->add_option("--switch-port-usd", o.switch_port_usd, "Price of a switch, by the port");
+  sub->add_option("--fabric-link-usd", o.fabric_link_usd, "Price of a switch-switch cable");
+  sub->add_option("--endpoint-link-usd", o.endpoint_link_usd, "Price of a NIC-switch cable");
+  sub->add_option("--hardware", o.hardware,
+                  "File with other prices for switch.ndr-64, link.ndr-400g-fibre, -copper");
   sub->add_flag("--explain", o.explain, "Show the formulas with the numbers put in");
 }
 

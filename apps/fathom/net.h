@@ -1,12 +1,12 @@
 #pragma once
 
-#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "cluster/net/cost.h"
 #include "cluster/net/scenario.h"
+#include "cluster/net/topology.h"
 #include "options.h"
 
 namespace fathom::app {
@@ -15,7 +15,8 @@ namespace fathom::app {
 struct NetTopologyArguments {
   net::TopologySpec spec;
   std::string topology;  ///< empty with cost: all columns of ISCA Table 3
-  net::Prices prices;
+  std::optional<double> switch_port_usd, fabric_link_usd, endpoint_link_usd;  ///< else catalogue's
+  std::vector<std::string> hardware;                                          ///< catalogue files
   std::string svg;
   bool explain = false;
 };

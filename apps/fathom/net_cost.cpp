@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cluster/net/draw.h"
+#include "cluster/net/hardware.h"
 #include "net.h"
 #include "report.h"
 
@@ -29,6 +30,28 @@ void refuse_unused(const NetTopologyArguments& o) {
   refuse("--groups", o.spec.groups != 0, one && kind == TopologyKind::kDragonfly, "dragonfly");
   refuse("--endpoints", o.spec.endpoints != 0, one && sized, "fat trees, multi-plane, multi-rail");
   refuse("--radix", o.spec.radix != 64, one, "one --topology");
+}
+
+bool equal(const net::Prices& a, const net::Prices& b) {
+  return a.switch_port_usd == b.switch_port_usd && a.fabric_link_usd == b.fabric_link_usd &&
+         a.endpoint_link_usd == b.endpoint_link_usd;
+}
+
+/// The catalogue's, less what files and options replace.
+net::Prices prices_of(const NetTopologyArguments& o) {
+  const auto with_options = [&](net::Prices p) {
+    return net::Prices{o.switch_port_usd.value_or(p.switch_port_usd),
+                       o.fabric_link_usd.value_or(p.fabric_link_usd),
+                       o.endpoint_link_usd.value_or(p.endpoint_link_usd)};
+  };
+  cluster::Catalogue catalogue = cluster::Catalogue::built_in();
+  const net::Prices before = with_options(net::prices_of(catalogue));
+  for (const std::string& file : o.hardware) catalogue.add_file(file);
+  const net::Prices prices = with_options(net::prices_of(catalogue));
+  if (!o.hardware.empty() && equal(before, prices))
+    throw UsageError("--hardware changes no price",
+                     "prices are those of switch.ndr-64, link.ndr-400g-fibre, -copper");
+  return prices;
 }
 
 std::string in_k(double usd) {
@@ -111,24 +134,25 @@ int run_net_cost(const GlobalOptions& global, const NetTopologyArguments& given)
   NetTopologyArguments o = given;
   if (!o.topology.empty()) o.spec.kind = topology_named(o.topology);
   refuse_unused(o);
+  const net::Prices prices = prices_of(o);
   std::vector<Row> rows;
   if (o.topology.empty())
     for (const net::NamedTopology& t : net::isca_table_3())
-      rows.push_back(row_of(t.name, t.spec, o.prices));
+      rows.push_back(row_of(t.name, t.spec, prices));
   else
-    rows.push_back(row_of(o.topology, o.spec, o.prices));
+    rows.push_back(row_of(o.topology, o.spec, prices));
   if (!o.svg.empty()) write_text_file(o.svg, picture_of(rows));
   if (!global.json) {
-    print_table(rows, o.prices, o.explain);
+    print_table(rows, prices, o.explain);
     return 0;
   }
   std::vector<Report> list;
   for (const Row& r : rows) list.push_back(report_of(r));
   Report report;
   report.add("networks", list);
-  report.add("switch_port_usd", o.prices.switch_port_usd);
-  report.add("fabric_link_usd", o.prices.fabric_link_usd);
-  report.add("endpoint_link_usd", o.prices.endpoint_link_usd);
+  report.add("switch_port_usd", prices.switch_port_usd);
+  report.add("fabric_link_usd", prices.fabric_link_usd);
+  report.add("endpoint_link_usd", prices.endpoint_link_usd);
   report.print(true);
   return 0;
 }

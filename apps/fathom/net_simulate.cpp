@@ -49,7 +49,7 @@ std::vector<Setting> settings_of(const NetSimulateArguments& o) {
   }
   for (const auto& [key, values] : o.flags) {
     const std::string flag = flag_of(key);
-    if (key == "failures") {
+    if (key == "failures" || key == "hardware") {  // lists
       out.push_back({key, quoted_list(values), flag});
     } else if (values.size() > 1) {
       throw UsageError(fmt::format("{} is given {} times", flag, values.size()),

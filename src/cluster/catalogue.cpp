@@ -32,6 +32,7 @@ const std::vector<Kind>& kinds() {
         "memory_gb_s",
         "nvlink_gb_s",
         "nvlink_domain",
+        "pcie_gb_s",
         "nic_gb_s",
         "gpus_per_node",
         "price_per_gpu_hour",

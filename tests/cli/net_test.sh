@@ -17,6 +17,14 @@ has 'SF 32928 1568 32928 145.65 4.42'
 has 'DF 261632 16352 384272 1540.19 5.89'
 refuses 1 'the nearest are 62 and 64' "$fathom" net cost --topology fat-tree-2 --radix 63
 refuses 1 'is no price' "$fathom" net cost --switch-port-usd -1
+cat >prices.toml <<'EOT'
+[switch.ndr-64]
+ports = { value = 64, source = "a quotation" }
+price_usd = { value = 64000, source = "a quotation" }
+EOT
+ok "$fathom" net cost --hardware prices.toml
+has 'prices: 1000 $ a switch port, 1700 $ a cable between switches'
+refuses 2 'changes no price' "$fathom" net cost --hardware prices.toml --switch-port-usd 7
 refuses 2 '--planes does not influence' "$fathom" net cost --topology dragonfly --planes 2
 
 # --- pictures ---
@@ -28,6 +36,8 @@ simulate=("$fathom" net simulate --collective all-to-all --topology multi-plane 
           --bytes 1GiB)
 ok "${simulate[@]}" --nodes 16 --svg heat.svg --explain
 has 'lower bound, by NIC out of node 0'
+ok "${simulate[@]}" --nodes 16 --gpu h100
+has 'assumed: node.nvlink_gb_s = 360: h100'
 grep -q '</svg>' heat.svg || fail "no heat map"
 ok "${simulate[@]}" --nodes 2048
 has 'all-to-all 16384'

@@ -8,13 +8,11 @@
 namespace fathom::net {
 
 /// One price list for every topology, US dollars. Switches are priced by the port and cables by the
-/// piece, as in the Slim Fly paper's method (Besta and Hoefler, SC'14). The defaults are chosen so
-/// that this one list gives all five costs of ISCA Table 3; they are in the range of 2024 list
-/// prices of 400 Gb/s equipment.
+/// piece, as in the Slim Fly paper's method (Besta and Hoefler, SC'14).
 struct Prices {
-  double switch_port_usd = 700;    ///< a 64-port switch: 44,800
-  double fabric_link_usd = 1700;   ///< switch to switch: fibre and two transceivers
-  double endpoint_link_usd = 590;  ///< NIC to switch: copper
+  double switch_port_usd = 0;
+  double fabric_link_usd = 0;    ///< switch to switch: fibre and two transceivers
+  double endpoint_link_usd = 0;  ///< NIC to switch: copper
 };
 
 struct Cost {

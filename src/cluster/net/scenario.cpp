@@ -13,6 +13,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cluster/nearest.h"
+#include "cluster/net/hardware.h"
 #include "cluster/net/scenario_keys.h"
 
 namespace fathom::net {
@@ -46,27 +48,6 @@ int64_t parse_bytes(const std::string& text) {
   return -1;
 }
 
-size_t distance_of(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t replace = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replace, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
-std::string_view nearest_of(std::string_view name, const std::vector<std::string_view>& known) {
-  return *std::min_element(known.begin(), known.end(), [&](auto a, auto b) {
-    return distance_of(name, a) < distance_of(name, b);
-  });
-}
-
 /// Puts a TOML value where a key's target is; throws naming origin, value and what is wanted.
 class Assign {
  public:
@@ -96,7 +77,8 @@ class Assign {
     const auto at = std::find(w.words.begin(), w.words.end(), given);
     if (at == w.words.end())
       fail(fmt::format("one of {}", fmt::join(w.words, ", ")),
-           fmt::format("the nearest is {}", nearest_of(given, w.words)));
+           fmt::format("the nearest is {}",
+                       cluster::nearest(given, {w.words.begin(), w.words.end()})));
     w.set(static_cast<size_t>(at - w.words.begin()));
   }
   void operator()(bool* target) const {
@@ -173,6 +155,9 @@ class Binder {
 
   void finish(const std::string& source) {
     require(given_.count({"cluster.nodes", 0}) > 0, source, "cluster.nodes", "nodes");
+    apply_hardware(scenario, [&](std::string_view key) {
+      return given_.count({std::string(key), 0}) > 0;
+    });
     for (size_t j = 0; j < scenario.jobs.size(); ++j) {
       Job& job = scenario.jobs[j];
       require(given_.count({"job.kind", j}) > 0, source, "job.kind", "collective");
@@ -213,10 +198,10 @@ class Binder {
   }
 
   [[noreturn]] static void fail_unknown(const std::string& name, const std::string& origin) {
-    std::vector<std::string_view> names;
-    for (const Key& k : all_keys()) names.push_back(k.name);
+    std::vector<std::string> names;
+    for (const Key& k : all_keys()) names.emplace_back(k.name);
     throw Error(fmt::format("{}{}unknown key {}", origin, origin.ends_with(": ") ? "" : ": ", name),
-                fmt::format("the nearest is {}", nearest_of(name, names)));
+                fmt::format("the nearest is {}", cluster::nearest(name, names)));
   }
 
   void refuse_unused(const std::string& name, size_t job, const std::string& origin) const {

@@ -35,7 +35,10 @@ struct Job {
   int64_t group_nodes = 0;  ///< independent groups of so many of the job's nodes; 0: one group
   int64_t bytes = 0;        ///< a GPU (storage: a client node)
   double start_us = 0;
-  int64_t shift = 1;      ///< permutation: nodes to the right
+  int64_t shift = 1;  ///< permutation: nodes to the right
+  /// permutation: `shift` counts along a random order of the nodes, drawn with this seed; below 0:
+  /// along their numbers.
+  int64_t shuffle_seed = -1;
   int64_t servers = 1;    ///< storage: the last so many of the nodes serve
   int64_t tokens = 4096;  ///< dispatch, combine: a GPU
   int64_t hidden = 7168;
@@ -46,6 +49,10 @@ struct Job {
 
 struct Scenario {
   std::string name;
+  /// Entries of the hardware catalogue that `network` was filled from, files that add to it, and
+  /// what was taken with its source.
+  std::string gpu, nic, switch_name;
+  std::vector<std::string> hardware_files, hardware_notes;
   NetworkSpec network;
   bool pxn = true;  ///< nodes forward through NVLink to the NIC that reaches the target GPU's leaf
   RoutingSpec routing;

@@ -43,6 +43,8 @@ std::vector<Key> fabric_keys() {
        [](Scenario& s, Job&) -> Target {
          return Integer{&s.network.topology.radix, 2};
        }},
+      {"fabric.switch", "switch", "Switch of the hardware catalogue: its radix",
+       [](Scenario& s, Job&) -> Target { return &s.switch_name; }},
       {"fabric.planes", "planes", "Planes of a multi-plane network",
        [](Scenario& s, Job&) -> Target {
          return Integer{&s.network.topology.planes, 1};
@@ -68,6 +70,12 @@ std::vector<Key> fabric_keys() {
          return only_for(any_job(s, [](const Job& j) { return j.kind == JobKind::kStorage; }),
                          "a storage job");
        }},
+      {"hardware", "hardware", "Files that add to the hardware catalogue",
+       [](Scenario& s, Job&) -> Target { return &s.hardware_files; },
+       [](const Scenario& s, const Job&) {
+         return only_for(!s.gpu.empty() || !s.nic.empty() || !s.switch_name.empty(),
+                         "node.gpu, node.nic or fabric.switch");
+       }},
       {"failures", "fail",
        "What is down: plane:P, switch:NAME, link:NAME-NAME, nic:NODE.NIC, port:NODE.NIC.PORT",
        [](Scenario& s, Job&) -> Target { return &s.failures; }},
@@ -82,6 +90,10 @@ std::vector<Key> node_keys() {
        [](Scenario& s, Job&) -> Target {
          return Integer{&s.network.nodes, 1};
        }},
+      {"node.gpu", "gpu", "GPU of the hardware catalogue: its node, NVLink, PCIe and NICs",
+       [](Scenario& s, Job&) -> Target { return &s.gpu; }},
+      {"node.nic", "nic", "NIC of the hardware catalogue: its rate and ports",
+       [](Scenario& s, Job&) -> Target { return &s.nic; }},
       {"node.gpus", "gpus", "GPUs of a node",
        [](Scenario& s, Job&) -> Target {
          return Integer{&s.network.node.gpus, 1};
@@ -173,6 +185,11 @@ std::vector<Key> job_keys() {
        [](Scenario&, Job& j) -> Target {
          return Integer{&j.shift, 1};
        },
+       [](const Scenario&, const Job& j) {
+         return only_for(j.kind == JobKind::kPermutation, "permutation");
+       }},
+      {"job.shuffle_seed", "shuffle-seed", "Permutation: count along a random order of the nodes",
+       [](Scenario&, Job& j) -> Target { return Integer{&j.shuffle_seed}; },
        [](const Scenario&, const Job& j) {
          return only_for(j.kind == JobKind::kPermutation, "permutation");
        }},

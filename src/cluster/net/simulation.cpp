@@ -120,6 +120,7 @@ std::vector<std::string> assumptions_of(const Scenario& s, const SimulationResul
       r.resolution_us == 0
           ? "rates recomputed at every completion"
           : fmt::format("rates recomputed at most every {:.4g} us", r.resolution_us)};
+  for (const std::string& note : s.hardware_notes) out.push_back(note);
   return out;
 }
 

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
+#include "base/philox.h"
 
 namespace fathom::net {
 namespace {
@@ -21,6 +23,12 @@ bool is_ring(const Job& job) {
 bool nodes_are_alike(const Job& job) {
   if (is_ring(job)) return job.in_network == InNetwork::kReduce;
   return job.kind != JobKind::kPermutation;
+}
+
+/// Fisher and Yates: every order is as likely.
+void shuffle(std::vector<int64_t>& nodes, uint64_t seed) {
+  const Philox random(seed);
+  for (size_t i = nodes.size(); i > 1; --i) std::swap(nodes[i - 1], nodes[random.below(i, i)]);
 }
 
 /// Sends one job's messages; one instance a job.
@@ -228,6 +236,7 @@ class Sender {
   void permutation() {
     const auto n = static_cast<int64_t>(nodes_.size());
     const int64_t shift = ((job_.shift % n) + n) % n;
+    if (job_.shuffle_seed >= 0) shuffle(nodes_, static_cast<uint64_t>(job_.shuffle_seed));
     for (int64_t i = 0; i < n; ++i) {
       const int a = builder_.group_of(nodes_[static_cast<size_t>(i)]);
       const int b = builder_.group_of(nodes_[static_cast<size_t>((i + shift) % n)]);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "cluster/net/hardware.h"
 
 namespace fathom::net {
 namespace {
@@ -18,6 +19,7 @@ TEST(CostTest, PublishedComparison) {
                                    {65536, 5120, 131072, 491},
                                    {32928, 1568, 32928, 146},
                                    {261632, 16352, 384272, 1522}};
+  const Prices prices = prices_of(cluster::Catalogue::built_in());
   size_t i = 0;
   for (const NamedTopology& t : isca_table_3()) {
     const TopologySize size = size_of(t.spec);
@@ -25,7 +27,7 @@ TEST(CostTest, PublishedComparison) {
     EXPECT_EQ(size.endpoints, want.endpoints) << t.name;
     EXPECT_EQ(size.switches, want.switches) << t.name;
     EXPECT_EQ(size.links, want.links) << t.name;
-    const double million = cost_of(size, t.spec.radix, {}).total() / 1e6;
+    const double million = cost_of(size, t.spec.radix, prices).total() / 1e6;
     EXPECT_NEAR(million / want.million_usd, 1, 0.03) << t.name;
   }
 }

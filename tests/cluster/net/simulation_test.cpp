@@ -134,6 +134,43 @@ TEST(SimulationTest, RefusesWhatDoesNotMatterOrIsUnknown) {
       "adaptive");
 }
 
+TEST(SimulationTest, TheH800IsTheDefault) {
+  const std::string tail = "\n[cluster]\nnodes = 2\n[[job]]\nkind = \"all-to-all\"\nbytes = 1\n";
+  const NetworkSpec named =
+      parse_scenario("[node]\ngpu = \"h800\"\n[fabric]\nswitch = \"ndr-64\"" + tail, "test")
+          .network;
+  const NetworkSpec plain;
+  EXPECT_EQ(named.node.gpus, plain.node.gpus);
+  EXPECT_EQ(named.node.nics, plain.node.nics);
+  EXPECT_DOUBLE_EQ(named.node.nvlink_gb_s, plain.node.nvlink_gb_s);
+  EXPECT_DOUBLE_EQ(named.node.pcie_gb_s, plain.node.pcie_gb_s);
+  EXPECT_DOUBLE_EQ(named.node.nic_gb_s, plain.node.nic_gb_s);
+  EXPECT_DOUBLE_EQ(named.efficiency, plain.efficiency);
+  EXPECT_EQ(named.topology.radix, plain.topology.radix);
+}
+
+TEST(SimulationTest, HardwareByName) {
+  const std::string tail = "\n[cluster]\nnodes = 2\n[[job]]\nkind = \"all-to-all\"\nbytes = 1\n";
+  const Scenario s =
+      parse_scenario("[node]\ngpu = \"gb200-nvl72\"\nnvlink_gb_s = 700" + tail, "test");
+  EXPECT_EQ(s.network.node.gpus, 72);
+  EXPECT_EQ(s.network.node.nics, 72);
+  EXPECT_EQ(s.network.node.nvlink_gb_s, 700);  // given, so kept
+  const Scenario nic = parse_scenario(
+      "[node]\ngpu = \"a100\"\nnic = \"connectx-8\"\n[fabric]\ntopology = \"multi-plane\"\n"
+      "planes = 4" +
+          tail,
+      "test");
+  EXPECT_EQ(nic.network.node.nic_gb_s, 100);
+  EXPECT_EQ(nic.network.node.nic_ports, 4);
+  EXPECT_DOUBLE_EQ(nic.network.node.nvlink_gb_s, 240);  // 0.8 of 300, as on the H800
+  EXPECT_EQ(error_of("[node]\ngpu = \"h80\"" + tail).substr(0, 45),
+            "unknown hardware 'h80'; the nearest is 'h800'");
+  EXPECT_EQ(error_of("[node]\nnic = \"connectx-7\"\nnic_gb_s = 1\nnic_ports = 1" + tail),
+            "node.nic = connectx-7 does not influence this result: all that it has is given; leave "
+            "it out");
+}
+
 TEST(SimulationTest, RunsAreEqualBitForBit) {
   const std::string toml =
       "[routing]\npolicy = \"ecmp\"\n[cluster]\nnodes = 4\n"
