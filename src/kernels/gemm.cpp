@@ -154,10 +154,17 @@ GemmProblem swiglu_problem(const char* kernel, const GemmInput& a, const GemmInp
                            const GemmInput& up, const TensorView& gate_up, const SwigluPair& pair) {
   check_shape(kernel, "gate", gate.values, {gate.rows(), a.cols()});
   check_shape(kernel, "up", up.values, {gate.rows(), a.cols()});
-  GemmProblem p = problem(operand(a, true), operand(gate, true), gate_up, a.cols());
+  GemmProblem p;
   p.m = a.rows();
   p.n = gate.rows();
+  p.k = a.cols();
+  p.a = operand(a, true);
+  p.b = operand(gate, true);
   p.swiglu = &pair;
+  if (!gate_up) return p;
+  p.c = gate_up.data;
+  p.c_dtype = gate_up.dtype;
+  p.c_stride = gate_up.stride[0];
   return p;
 }
 

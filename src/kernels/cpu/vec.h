@@ -117,13 +117,12 @@ inline V load_bits(const T* p, Full) {
 template <class V, class T>
 inline V load_bits(const T* p, Tail part) {
 #if defined(__AVX512F__)  // masks, where a copy of unknown length would call memcpy
-  const auto mask = static_cast<__mmask16>((1u << part.count) - 1);
-  if constexpr (sizeof(V) == 64 && sizeof(T) == 4)
-    return bit_cast_vec<V>(_mm512_maskz_loadu_epi32(mask, p));
-  if constexpr (sizeof(V) == 32 && sizeof(T) == 2)
-    return bit_cast_vec<V>(_mm256_maskz_loadu_epi16(mask, p));
-  if constexpr (sizeof(V) == 16 && sizeof(T) == 1)
-    return bit_cast_vec<V>(_mm_maskz_loadu_epi8(mask, p));
+  if constexpr (sizeof(V) / sizeof(T) == 16) {
+    const auto mask = static_cast<__mmask16>((1u << part.count) - 1);
+    if constexpr (sizeof(T) == 4) return bit_cast_vec<V>(_mm512_maskz_loadu_epi32(mask, p));
+    if constexpr (sizeof(T) == 2) return bit_cast_vec<V>(_mm256_maskz_loadu_epi16(mask, p));
+    if constexpr (sizeof(T) == 1) return bit_cast_vec<V>(_mm_maskz_loadu_epi8(mask, p));
+  }
 #endif
   V v{};
   __builtin_memcpy(&v, p, static_cast<size_t>(part.count) * sizeof(T));
