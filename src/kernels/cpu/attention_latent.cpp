@@ -44,7 +44,7 @@ void for_query_squares(const float* q, int64_t stride, int64_t pairs, int64_t wi
       VecU square[kLanes];
       for (int64_t l = 0; l < kLanes; ++l)
         square[l] = p + l < pairs ? query_words<Unit>(q + (p + l) * stride + k) : VecU{};
-      transpose_words(square);
+      transpose(square);
       body(square);
     }
 }

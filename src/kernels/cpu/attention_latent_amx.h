@@ -64,7 +64,7 @@ void amx_product(const AmxProduct& p) {
   const auto c_tile = [&](int64_t i) {
     return p.c + i / N * kTileRows * p.c_stride + i % N * kTileRows;
   };
-  unroll<M * N>([&](auto i) {
+  unrolled<M * N>([&](auto i) {
     if (p.accumulate)
       tile_load<static_cast<int>(i)>(c_tile(i), c_bytes);
     else
@@ -72,7 +72,7 @@ void amx_product(const AmxProduct& p) {
   });
   for (int64_t s = 0; s < p.segments; ++s) {
     p.fetch->step();
-    unroll<N>([&](auto j) {
+    unrolled<N>([&](auto j) {
       tile_load<6 + static_cast<int>(j) % 2>(p.b + s * p.b_step + j * p.b_tile, p.b_stride);
       if constexpr (M == 1) {  // one tile of rows against many of columns
         if constexpr (j == 0) tile_load<4>(p.a + s * p.a_step, p.a_stride);
@@ -80,15 +80,15 @@ void amx_product(const AmxProduct& p) {
       }
     });
     if constexpr (M > 1)
-      unroll<M>([&](auto i) {
+      unrolled<M>([&](auto i) {
         constexpr int kA = 4 + static_cast<int>(i) % 2;
         tile_load<kA>(p.a + s * p.a_step + i * p.a_tile, p.a_stride);
-        unroll<N>([&](auto j) {
+        unrolled<N>([&](auto j) {
           tile_dpbf16<static_cast<int>(i) * N + static_cast<int>(j), kA, 6 + static_cast<int>(j)>();
         });
       });
   }
-  unroll<M * N>([&](auto i) { tile_store<static_cast<int>(i)>(c_tile(i), c_bytes); });
+  unrolled<M * N>([&](auto i) { tile_store<static_cast<int>(i)>(c_tile(i), c_bytes); });
 }
 
 /// Scores of `keys` keys, a multiple of 16, against N panels.
@@ -161,7 +161,7 @@ inline void amx_weight_rows(const AmxSpace& space, int64_t pair, int64_t keys) {
       square[l] = w + l < words ? bit_cast_vec<VecU>(load_words(space.softmax.weights + pair * 4 +
                                                                 (w + l) * word_bytes))
                                 : VecU{};
-    transpose_words(square);
+    transpose(square);
     for (int64_t l = 0; l < kLanes; ++l)
       std::memcpy(space.weights_PK + (pair + l) * AmxSpace::kWeightRowBytes + w * 4, &square[l],
                   sizeof square[l]);

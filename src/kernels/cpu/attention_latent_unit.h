@@ -3,9 +3,7 @@
 // What the products of absorbed decode are made of: words of 4 bytes, one F32 or two BF16 with
 // consecutive k, the lower k in the lower half. For files compiled once per instruction set.
 
-#include <utility>
-
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/gemm_unit.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
@@ -54,33 +52,6 @@ struct LatentPairs {
 /// Two vectors rounded to BF16 as the halves of words.
 inline VecU pair_words(VecF even, VecF odd) {
   return extend(narrow(even)) | (extend(narrow(odd)) << 16);
-}
-
-/// body(0), body(1), … with constant arguments, so that arrays of vectors stay in registers.
-template <int64_t N, class Body>
-inline void unroll(Body body) {
-  [&]<int64_t... I>(std::integer_sequence<int64_t, I...>) {
-    (body(std::integral_constant<int64_t, I>{}), ...);
-  }
-  (std::make_integer_sequence<int64_t, N>());
-}
-
-template <int64_t S, size_t... L>
-inline void exchange_squares(VecU& a, VecU& b, std::index_sequence<L...>) {
-  constexpr int64_t n = kLanes;
-  const VecU low = __builtin_shufflevector(
-      a, b, static_cast<int>(int64_t{L} & S ? n + int64_t{L} - S : int64_t{L})...);
-  b = __builtin_shufflevector(
-      a, b, static_cast<int>(int64_t{L} & S ? n + int64_t{L} : int64_t{L} + S)...);
-  a = low;
-}
-
-/// Word j of vector i becomes word i of vector j.
-template <int64_t S = 1>
-inline void transpose_words(VecU (&v)[kLanes]) {
-  for (int64_t i = 0; i < kLanes; ++i)
-    if (!(i & S)) exchange_squares<S>(v[i], v[i + S], std::make_index_sequence<kLanes>());
-  if constexpr (2 * S < kLanes) transpose_words<2 * S>(v);
 }
 
 }  // namespace

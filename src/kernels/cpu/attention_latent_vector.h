@@ -75,16 +75,16 @@ inline VecF add_neighbours(VecF a, VecF b, std::index_sequence<L...>) {
 template <class Unit, int64_t R>
 [[gnu::flatten]] void score_tile(const ScoreSource& s) {
   VecF sum[R][2];
-  unroll<2 * R>([&](auto i) { sum[i / 2][i % 2] = VecF{}; });
+  unrolled<2 * R>([&](auto i) { sum[i / 2][i % 2] = VecF{}; });
   RowPointers<R> rows(s.rows, s.row_bytes);
   const std::byte* q = s.q;
   constexpr int64_t kBlock = kLanes;  // words; widths are multiples
   for (int64_t left = s.words; left > 0; left -= kBlock) {
     s.fetch->step();
-    unroll<kBlock / 2>([&](auto at) {
+    unrolled<kBlock / 2>([&](auto at) {
       const VecF low = load_words(q + 2 * at * kVectorBytes);
       const VecF high = load_words(q + (2 * at + 1) * kVectorBytes);
-      unroll<R>([&](auto r) {
+      unrolled<R>([&](auto r) {
         const VecF a = broadcast_two_words(rows.template row<r>() + at * 8);
         sum[r][0] = Unit::multiply_add(sum[r][0], a, low);
         sum[r][1] = Unit::multiply_add(sum[r][1], a, high);
@@ -93,7 +93,7 @@ template <class Unit, int64_t R>
     q += kBlock * kVectorBytes;
     rows.advance(kBlock * 4);
   }
-  unroll<R>([&](auto r) {
+  unrolled<R>([&](auto r) {
     store(s.scores + r * s.stride,
           add_neighbours(sum[r][0], sum[r][1], std::make_index_sequence<kLanes>()), Full{});
   });
@@ -176,11 +176,11 @@ inline TwoVecF in_order(VecF low, VecF high) {
 template <class Unit, int64_t R>
 [[gnu::flatten]] void value_tile(const ValueSource& s) {
   VecF sum[R][2];
-  unroll<2 * R>([&](auto i) { sum[i / 2][i % 2] = VecF{}; });
+  unrolled<2 * R>([&](auto i) { sum[i / 2][i % 2] = VecF{}; });
   const std::byte* weights = s.weights;
   const auto word = [&](const std::byte* row, const std::byte* next) {
     const TwoVecF b = columns_of<Unit>(row, next);
-    unroll<R>([&](auto r) {
+    unrolled<R>([&](auto r) {
       const VecF a = Unit::broadcast(weights + r * 4);
       sum[r][0] = Unit::multiply_add(sum[r][0], a, b.first);
       sum[r][1] = Unit::multiply_add(sum[r][1], a, b.second);
@@ -202,7 +202,7 @@ template <class Unit, int64_t R>
     }
     if (keys > 0) word(row, nullptr);  // what follows may not exist, or be NaN
   }
-  unroll<R>([&](auto r) {
+  unrolled<R>([&](auto r) {
     float* to = s.acc + r * s.acc_stride;
     const TwoVecF v = in_order<Unit>(sum[r][0], sum[r][1]);
     store(to, s.accumulate ? load(to, Full{}) + v.first : v.first, Full{});
