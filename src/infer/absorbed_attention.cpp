@@ -48,14 +48,16 @@ std::vector<int64_t> equal_groups(int64_t groups, int64_t rows) {
 AbsorbedAttention::AbsorbedAttention(Context& ctx, const MlaWeights& weights,
                                      const kernels::MlaShape& shape)
     : w_(weights), shape_(shape) {
-  const ConstTensorView kv_b_XC = weights.kv_b_proj.weight;
+  const kernels::GemmInput kv_b_XC = weights.kv_b_proj.operand();
   const int64_t latent = kv_b_XC.cols();
-  w_uk_XN_ = Tensor(kv_b_XC.dtype, {shape.heads * latent, shape.nope_dim});
+  const bool f32 = kv_b_XC.values.dtype == DType::kF32;
+  w_uk_XN_ = Tensor(f32 ? DType::kF32 : DType::kBF16, {shape.heads * latent, shape.nope_dim});
   const Tensor eye_NN = identity(shape.nope_dim);
   for (int64_t h = 0; h < shape.heads; ++h) {
     const int64_t row = h * (shape.nope_dim + shape.v_dim);
     const TensorView w_uk_CN = w_uk_XN_.view().row_range(h * latent, latent);
-    // A product with the identity is an exact transposition.
+    // A product with the identity is an exact transposition, but for the rounding that packing a
+    // quantized weight does too.
     kernels::gemm_tn(ctx, kv_b_XC.row_range(row, shape.nope_dim), eye_NN, w_uk_CN,
                      {kernels::GemmPrecision::kF32, false});
     w_uk_H_.push_back(w_uk_CN);

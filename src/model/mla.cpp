@@ -35,8 +35,8 @@ MlaProjections Mla::project(const Pass& pass, ConstTensorView x_TD) const {
   p.q_TX = pass.alloc_activation(tokens, config_.num_attention_heads * config_.qk_head_dim());
   if (has_q_latent) p.q_a_TQ = pass.alloc_activation(tokens, config_.q_lora_rank);
   p.kv_a_TX = pass.alloc_activation(tokens, config_.cache_width());
-  const kernels::GemmNT of_x[] = {{x_TD, w_.kv_a_proj_with_mqa.weight, p.kv_a_TX},
-                                  {x_TD, has_q_latent ? w_.q_a_proj.weight : w_.q_proj.weight,
+  const kernels::GemmNT of_x[] = {{x_TD, w_.kv_a_proj_with_mqa.operand(), p.kv_a_TX},
+                                  {x_TD, has_q_latent ? w_.q_a_proj.operand() : w_.q_proj.operand(),
                                    has_q_latent ? p.q_a_TQ : p.q_TX}};
   kernels::batch_gemm_nt(pass.ctx, of_x, {pass.precision, false});
   if (has_q_latent) {

@@ -13,7 +13,7 @@ std::vector<kernels::GemmInput> weights_of(const std::vector<MlpWeights>& expert
                                            Parameter MlpWeights::*member) {
   std::vector<kernels::GemmInput> views;
   views.reserve(experts.size());
-  for (const MlpWeights& e : experts) views.push_back((e.*member).weight);
+  for (const MlpWeights& e : experts) views.push_back((e.*member).operand());
   return views;
 }
 
@@ -55,7 +55,7 @@ MoeSaved Moe::dispatch(const Pass& pass, ConstTensorView x_TD, BalanceLoss balan
   {
     ArenaScope scope(ctx.arena);
     const TensorView logits_TE = pass.alloc_f32(tokens, experts);
-    kernels::gemm_nt(ctx, x_TD, w_.gate.weight, logits_TE, kGateGemm);
+    kernels::gemm_nt(ctx, x_TD, w_.gate.operand(), logits_TE, kGateGemm);
     kernels::gating_forward(ctx, gate, logits_TE, w_.e_score_correction_bias.weight,
                             saved.scores_TE, saved.expert_TK, saved.weight_TK);
   }
@@ -141,7 +141,7 @@ void Moe::dispatch_backward_input(const Pass& pass, const MoeSaved& saved, MoeGr
   kernels::gating_backward(ctx, config_.gate(), saved.scores_TE, saved.expert_TK, g.dweight_TK,
                            saved.dscore_normalized_TE, g.dlogits_TE);
   kernels::unpermute(ctx, saved.plan, g.ddispatched_SD, {}, dx_TD);
-  kernels::gemm_nn(ctx, g.dlogits_TE, w_.gate.weight, dx_TD, kGateGemmAccumulate);
+  kernels::gemm_nn(ctx, g.dlogits_TE, w_.gate.operand(), dx_TD, kGateGemmAccumulate);
 }
 
 void Moe::backward_weight(const Pass& pass, const MoeSaved& saved, const MoeGradients& g) const {

@@ -1,16 +1,24 @@
 #pragma once
 
 #include "base/tensor.h"
+#include "kernels/quantized.h"
 
 namespace fathom {
 
 /// A weight and, while training, its gradient. The weight keeps its storage format (F32 master
-/// weights while training; BF16 or F32 mapped from a file otherwise): kernels convert as they pack.
+/// weights while training; what a checkpoint holds otherwise): kernels convert as they pack.
 struct Parameter {
-  TensorView weight;
-  TensorView grad;  ///< F32, same shape; empty outside training
+  TensorView weight;  ///< F32 or BF16; empty when a checkpoint holds the weight quantized
+  TensorView grad;    ///< F32, same shape; empty outside training
+  /// The weight with scales: as a checkpoint holds it, or this step's E4M3 copy of a master weight.
+  kernels::GemmInput quantized;
 
-  explicit operator bool() const { return static_cast<bool>(weight); }
+  /// What matrix products read.
+  kernels::GemmInput operand() const {
+    return quantized.values ? quantized : kernels::GemmInput(weight);
+  }
+  int64_t rows() const { return operand().rows(); }
+  explicit operator bool() const { return weight || quantized.values; }
 };
 
 }  // namespace fathom
