@@ -25,7 +25,7 @@ struct GemmOptions {
 ///
 /// Results do not depend on the number of threads. A row of C depends on its row of A and on B, not
 /// on the other rows, as long as M stays within [1, kSmallM]: decoding one token or verifying a few
-/// gives the same bits.
+/// gives the same bits. Where the context asks for one product_form that holds for every M.
 inline constexpr int64_t kSmallM = 16;
 
 /// C[M,N] = A[M,K] · B[N,K]ᵀ: y = x·Wᵀ with W as stored in a checkpoint.

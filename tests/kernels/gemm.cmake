@@ -1,4 +1,5 @@
-fathom_test(gemm_test SOURCES gemm_test.cpp gemm_scaled_test.cpp gemm_swiglu_test.cpp gemm_table_test.cpp
+fathom_test(gemm_test SOURCES gemm_test.cpp gemm_scaled_test.cpp gemm_form_test.cpp gemm_swiglu_test.cpp
+                    gemm_table_test.cpp
             LIBS fathom_kernels_ref ISAS ${all_isas})
 fathom_test(gemm_few_rows_test SOURCES gemm_few_rows_test.cpp
             LIBS fathom_kernels_ref ISAS ${all_isas})

@@ -9,8 +9,12 @@
 namespace fathom::kernels::cpu {
 namespace {
 
-bool has_few_rows(const GemmProblem& p) {
-  return p.m <= kSmallM && p.a.k_contiguous && can_stream(p.b, p.k) &&
+/// Whether the weights are streamed. Formats that cannot be are packed in every form, so that a
+/// form stands for one order of additions whatever the rows.
+bool streams(const GemmProblem& p, ProductForm form) {
+  const bool wanted =
+      form == ProductForm::kBySize ? p.m <= kSmallM : form == ProductForm::kStreamed;
+  return wanted && p.a.k_contiguous && can_stream(p.b, p.k) &&
          (!p.swiglu || can_stream(p.swiglu->up, p.k));
 }
 
@@ -39,7 +43,7 @@ void run_gemms(Context& ctx, const GemmKernels& kernels, std::span<const GemmPro
   for (const GemmProblem& p : problems) {
     if (p.m == 0 || p.n == 0) continue;
     if (p.k > 0)
-      (!has_few_rows(p) ? many : p.swiglu ? few_pairs : few).push(&p);
+      (!streams(p, ctx.product_form) ? many : p.swiglu ? few_pairs : few).push(&p);
     else if (!accumulate)
       clear(p);
   }

@@ -28,7 +28,19 @@ int64_t round_up(int64_t a, int64_t b) {
   return div_up(a, b) * b;
 }
 
-/// Columns of one problem; a points to the rows of A as packed.
+/// The rows of A from `row` on.
+GemmOperand row_range(GemmOperand a, int64_t row) {
+  a.data = static_cast<const std::byte*>(a.data) +
+           row * a.stride * static_cast<int64_t>(size_of(a.dtype));
+  a.first_row += row;
+  return a;
+}
+
+int64_t rows_of_group(const GemmProblem& p, int64_t group) {
+  return std::min(kSmallM, p.m - group * kSmallM);
+}
+
+/// Columns of one problem; a points to the rows of A as packed, in groups of kSmallM.
 struct Piece {
   const GemmProblem* p;
   const std::byte* a;
@@ -46,7 +58,7 @@ class FewRows {
     for (const GemmProblem* p : problems) {
       bytes += bytes_of(*p);
       k_max = std::max({k_max, p->k, kernel_of(*p).max_cols});
-      sums = std::max(sums, p->m * kernel_of(*p).max_cols);
+      sums = std::max(sums, std::min(p->m, kSmallM) * kernel_of(*p).max_cols);
     }
     threads_ = bytes <= kSerialBytes ? 1 : ctx_.pool.size();
     const ArenaList<Piece> pieces = cut(problems, bytes);
@@ -95,10 +107,20 @@ class FewRows {
            kernel_of(x).pack == kernel_of(y).pack;
   }
 
+  /// Bytes between groups of kSmallM packed rows.
+  int64_t group_bytes(const GemmProblem& p) const {
+    return round_up(kernel_of(p).packed_bytes(kSmallM, p.k), 64);
+  }
+
   const std::byte* pack(const GemmProblem& p) {
     const StreamKernel& kernel = kernel_of(p);
-    auto* a = ctx_.arena.alloc_array<std::byte>(kernel.packed_bytes(p.m, p.k));
-    kernel.pack(p.a, p.m, p.k, a);
+    const int64_t groups = div_up(p.m, kSmallM);
+    auto* a = ctx_.arena.alloc_array<std::byte>(groups == 1 ? kernel.packed_bytes(p.m, p.k)
+                                                            : groups * group_bytes(p));
+    ctx_.pool.for_range(groups, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t g = begin; g < end; ++g)
+        kernel.pack(row_range(p.a, g * kSmallM), rows_of_group(p, g), p.k, a + g * group_bytes(p));
+    });
     return a;
   }
 
@@ -115,7 +137,7 @@ class FewRows {
   void multiply(const Piece& piece, int thread) {
     const GemmProblem& p = *piece.p;
     const StreamKernel& kernel = kernel_of(p);
-    StreamBlock block{.a = piece.a, .rows = p.m, .k = p.k, .b = p.b};
+    StreamBlock block{.k = p.k, .b = p.b};
     block.sums = sums_ + thread * sums_floats_;
     block.sums_stride = kernel.max_cols;
     block.tables = tables_ + thread * table_bytes_;
@@ -124,16 +146,21 @@ class FewRows {
       block.cols = std::min(kernel.max_cols, end - col);
       if (p.b.k_contiguous)  // not beyond a row of scales
         block.cols = std::min(block.cols, kScaleSide - (p.b.first_row + col) % kScaleSide);
-      kernel.run(block);
-      write(block, p);
+      for (int64_t g = 0; g * kSmallM < p.m; ++g) {
+        block.a = piece.a + g * group_bytes(p);
+        block.rows = rows_of_group(p, g);
+        kernel.run(block);
+        write(block, p, g * kSmallM);
+      }
     }
   }
 
-  void write(const StreamBlock& block, const GemmProblem& p) const {
+  void write(const StreamBlock& block, const GemmProblem& p, int64_t row) const {
     if (p.c_dtype == DType::kBF16)
-      return round_rows(kernels_, block.sums, block.sums_stride, p, 0, block.col, p.m, block.cols);
-    for (int64_t m = 0; m < p.m; ++m) {
-      float* c = static_cast<float*>(p.c) + m * p.c_stride + block.col;
+      return round_rows(kernels_, block.sums, block.sums_stride, p, row, block.col, block.rows,
+                        block.cols);
+    for (int64_t m = 0; m < block.rows; ++m) {
+      float* c = static_cast<float*>(p.c) + (row + m) * p.c_stride + block.col;
       const float* s = block.sums + m * block.sums_stride;
       for (int64_t n = 0; n < block.cols; ++n) c[n] = accumulate_ ? c[n] + s[n] : s[n];
     }

@@ -1,5 +1,6 @@
 #include "kernels/cpu/gemm_swiglu.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/ops_scaled.h"
@@ -43,17 +44,25 @@ void run_few_rows_swiglu(Context& ctx, const GemmKernels& kernels,
   const auto count = static_cast<int64_t>(problems.size());
   ArenaList<GemmProblem> products(ctx.arena, 2 * count);
   ArenaList<const GemmProblem*> list(ctx.arena, 2 * count);
-  ArenaList<SwigluBlock> blocks(ctx.arena, count);
+  int64_t groups = 0;
+  for (const GemmProblem* p : problems) groups += (p->m + kSmallM - 1) / kSmallM;
+  struct Activation {
+    const GemmProblem* p;
+    SwigluBlock block;
+  };
+  ArenaList<Activation> activations(ctx.arena, groups);
   for (const GemmProblem* p : problems) {
     auto* sums = ctx.arena.alloc_array<float>(p->m * 2 * p->n);
-    blocks.push({sums, 2 * p->n, 0, p->m, 0, p->n});
+    for (int64_t row = 0; row < p->m; row += kSmallM)
+      activations.push(
+          {p, {sums + row * 2 * p->n, 2 * p->n, row, std::min(kSmallM, p->m - row), 0, p->n}});
     products.push({p->m, p->n, p->k, p->a, p->b, sums, DType::kF32, 2 * p->n});
     products.push({p->m, p->n, p->k, p->a, p->swiglu->up, sums + p->n, DType::kF32, 2 * p->n});
   }
   for (const GemmProblem& p : products.span()) list.push(&p);
   run_few_rows(ctx, kernels, list.span(), false);
-  ctx.pool.for_each(count, [&](int64_t i, int) {
-    finish_swiglu(ctx, kernels, *problems[static_cast<size_t>(i)], blocks.data[i]);
+  ctx.pool.for_each(activations.count, [&](int64_t i, int) {
+    finish_swiglu(ctx, kernels, *activations.data[i].p, activations.data[i].block);
   });
 }
 

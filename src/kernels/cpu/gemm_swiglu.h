@@ -26,7 +26,7 @@ struct SwigluBlock {
 void finish_swiglu(Context& ctx, const GemmKernels& kernels, const GemmProblem& p,
                    const SwigluBlock& block);
 
-/// Pairs of at most kSmallM rows: both products as run_few_rows makes them, then the activation.
+/// Both products as run_few_rows makes them, then the activation.
 void run_few_rows_swiglu(Context& ctx, const GemmKernels& kernels,
                          std::span<const GemmProblem* const> problems);
 
