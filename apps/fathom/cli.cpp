@@ -229,6 +229,7 @@ int run_command_line(int argc, char** argv) {
   add_debug(c);
   add_inspect(c);
   add_bench(c);
+  add_compare(c);
   add_net(c);
   add_plan(c);
   try {

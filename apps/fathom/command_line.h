@@ -41,6 +41,7 @@ CLI::Option* add_precision(CLI::App* sub, std::string& precision);
 
 /// Families of subcommands with a file of their own.
 void add_bench(CommandLine& c);
+void add_compare(CommandLine& c);
 void add_net(CommandLine& c);
 void add_plan(CommandLine& c);
 void add_plan_schedule(CommandLine& c, CLI::App& plan);

@@ -57,6 +57,17 @@ void Svg::line(double x1, double y1, double x2, double y2, std::string_view stro
   close("line", {});
 }
 
+void Svg::polyline(std::span<const std::pair<double, double>> points, std::string_view stroke,
+                   double width) {
+  if (points.empty()) return;
+  std::string list;
+  for (const auto& [x, y] : points)
+    list += fmt::format("{}{},{}", list.empty() ? "" : " ", number(x), number(y));
+  body_ += fmt::format(R"(<polyline points="{}" fill="none" stroke="{}" stroke-width="{}")", list,
+                       escaped(stroke), number(width));
+  close("polyline", {});
+}
+
 void Svg::circle(double x, double y, double radius, std::string_view fill, std::string_view title) {
   body_ += fmt::format(R"(<circle cx="{}" cy="{}" r="{}" fill="{}")", number(x), number(y),
                        number(radius), escaped(fill));

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace fathom {
 
@@ -15,6 +17,9 @@ class Svg {
   void rect(double x, double y, double width, double height, std::string_view fill,
             std::string_view title = {});
   void line(double x1, double y1, double x2, double y2, std::string_view stroke, double width = 1);
+  /// Straight from each (x, y) to the next; nothing for no point.
+  void polyline(std::span<const std::pair<double, double>> points, std::string_view stroke,
+                double width = 1);
   void circle(double x, double y, double radius, std::string_view fill,
               std::string_view title = {});
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 namespace fathom {
 namespace {
 
@@ -13,6 +15,16 @@ TEST(SvgTest, EscapesTextAndTitles) {
   EXPECT_NE(text.find("a&lt;b &amp; &quot;c&quot;"), std::string::npos);
   EXPECT_NE(text.find("width=\"1.5\" height=\"2.25\""), std::string::npos);
   EXPECT_NE(text.find("<title>1 &gt; 0</title></rect>"), std::string::npos);
+}
+
+TEST(SvgTest, JoinsPoints) {
+  Svg svg(10, 20);
+  svg.polyline({}, "red");
+  EXPECT_EQ(svg.str().find("<polyline"), std::string::npos);
+  const std::vector<std::pair<double, double>> points = {{1, 2}, {3.5, 4}};
+  svg.polyline(points, "red", 2);
+  EXPECT_NE(svg.str().find("<polyline points=\"1,2 3.5,4\" fill=\"none\" stroke=\"red\""),
+            std::string::npos);
 }
 
 TEST(SvgTest, HeatGoesFromLightToDark) {
