@@ -129,6 +129,31 @@ void quantize(CLI::App* sub, BenchQuantizeOptions& o) {
   add_dtype(sub, o.dtype, {"bf16", "fp32"});
 }
 
+void add_accumulator(CommandLine& c, CLI::App& bench) {
+  CLI::App* sub = command(bench, "accumulator", "Error of FP8 tensor-core sums against FP64");
+  BenchAccumulatorOptions& o = options_of(c, sub, run_bench_accumulator);
+  add_size(sub, "--m", o.m, "Rows of the result");
+  add_size(sub, "--n", o.n, "Its columns");
+  add_size(sub, "--k", o.k, "What is summed over");
+  sub->add_option("--bits", o.bits, "Bits that the accumulator keeps")
+      ->check(CLI::Range(2, 16))
+      ->capture_default_str();
+  sub->add_option("--group", o.group, "Products that it aligns and adds at once")
+      ->check(CLI::Range(1, 128))
+      ->capture_default_str();
+  sub->add_option("--intervals", o.intervals,
+                  "Products between promotions to FP32 (N_C), separated by commas; 0: never")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  sub->add_option("--inputs", o.inputs,
+                  "normal: N(0, 1), uniform: [0, 1), symmetric: [-1, 1); separated by commas")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"normal", "uniform", "symmetric"}))
+      ->capture_default_str();
+  sub->add_option("--svg", o.svg, "Draw the greatest errors into this file");
+}
+
 void memory(CLI::App*, BenchMemoryOptions&) {}
 
 void model(CLI::App* sub, BenchModelOptions& o) {
@@ -174,6 +199,7 @@ void add_bench(CommandLine& c) {
                               run_bench_ops, ops);
   add_family<BenchQuantizeOptions>(c, *sub, "quantize", "To E4M3 with tile scales, and back",
                                    run_bench_quantize, quantize);
+  add_accumulator(c, *sub);
   add_family<BenchMemoryOptions>(c, *sub, "memory", "Read, write and copy", run_bench_memory,
                                  memory);
   add_family<BenchModelOptions>(c, *sub, "train", "Training step: tokens/s, TFLOP/s, MFU",

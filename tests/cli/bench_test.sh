@@ -72,6 +72,30 @@ cases 2 tokens_per_s
 ok "$fathom" bench decode --model config.json --prompt 8 --new-tokens 4 "${quick[@]}" --json
 cases 1 gb_s tokens_per_s bytes_per_token
 
+# --- the accumulator of FP8 tensor cores: errors, not speed ---
+ok "$fathom" bench accumulator --m 16 --n 24 --intervals 0,128,32 --svg a.svg --json
+grep -q '</svg>' a.svg || fail 'a.svg is no SVG'
+python3 - <<'PYTHON' 2>err || fail "the errors of accumulators: $(tail -1 err)"
+import json
+cases = json.load(open("out"))["cases"]
+assert [c["inputs"] for c in cases] == 4 * ["normal"] + 4 * ["uniform"]
+for sums in cases[:4], cases[4:]:
+    assert [c.get("promotion_interval") for c in sums] == [None, 0, 128, 32]
+    fp32, never, at_128, at_32 = [c["accumulation"]["max_error"] for c in sums]
+    assert never > 5 * at_128 and at_128 > at_32 and at_32 > 10 * fp32, sums
+    assert fp32 < 1e-5 and 0.003 < never < 0.1, sums
+    # FP8 rounds the inputs either way; truncation makes results smaller.
+    assert all(c["with_quantization"]["max_error"] > 1e-3 for c in sums)
+    assert sums[1]["accumulation"]["bias"] < 0
+PYTHON
+ok "$fathom" bench accumulator --m 3 --n 5 --k 40 --bits 10 --group 8 --intervals 8,256 --inputs symmetric
+grep -q 'symmetric  *emulated, N_C 256' out || fail "the row reads: $(cat out)"
+refuses 2 '--intervals 96' "$fathom" bench accumulator --intervals 96
+refuses 2 '--group 24' "$fathom" bench accumulator --group 24
+refuses 2 '--inputs' "$fathom" bench accumulator --inputs cauchy
+refuses 1 'nowhere' "$fathom" bench accumulator --m 1 --n 1 --svg nowhere/a.svg
+refuses 1 'GiB' "$fathom" bench accumulator --m 1000000 --n 1000000
+
 # --- text ---
 ok "$fathom" bench gemm --m 64 --n 64 --k 64 "${quick[@]}"
 grep -q '64x64x64 nt bf16 .* TFLOP/s  of .*%' out || fail "the row reads: $(cat out)"

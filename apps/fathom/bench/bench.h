@@ -56,6 +56,15 @@ struct BenchQuantizeOptions : BenchOptions {
   std::string dtype = "bf16";
 };
 
+/// The error of a sum, not its speed.
+struct BenchAccumulatorOptions {
+  int64_t m = 256, n = 256, k = 4096;
+  int64_t bits = 14, group = 32;                       ///< of the emulated unit
+  std::vector<int64_t> intervals = {32, 128, 512, 0};  ///< N_C; 0: never promoted
+  std::vector<std::string> inputs = {"normal", "uniform"};
+  std::string svg;  ///< file to draw into; empty: none
+};
+
 struct BenchMemoryOptions : BenchOptions {};
 
 /// train, prefill and decode.
@@ -74,6 +83,7 @@ int run_bench_attention(const GlobalOptions&, const BenchAttentionOptions&);
 int run_bench_decode_attention(const GlobalOptions&, const BenchDecodeAttentionOptions&);
 int run_bench_ops(const GlobalOptions&, const BenchOpsOptions&);
 int run_bench_quantize(const GlobalOptions&, const BenchQuantizeOptions&);
+int run_bench_accumulator(const GlobalOptions&, const BenchAccumulatorOptions&);
 int run_bench_memory(const GlobalOptions&, const BenchMemoryOptions&);
 int run_bench_train(const GlobalOptions&, const BenchModelOptions&);
 int run_bench_prefill(const GlobalOptions&, const BenchModelOptions&);
