@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <span>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -118,12 +117,17 @@ void print_head(const BenchAccumulatorOptions& o) {
       "bias", "FP8 max", "FP8 rms");
 }
 
-void print_case(const AccumulatorCase& c) {
+void print_row(const AccumulatorCase& c) {
   const AccumulatorError &e = c.error, &q = c.with_quantization;
   fmt::print("{:<10} {:<26}{:>10.3g}{:>10.3g}{:>12.3g}{:>12.3g}{:>+11.3g}{:>11.3g}{:>10.3g}\n",
              c.inputs, sum_name(c), 100 * e.max, 100 * e.rms, 100 * e.max_relative,
              100 * e.median_relative, 100 * e.bias, 100 * q.max, 100 * q.rms);
-  std::fflush(stdout);
+}
+
+void print_table(const std::vector<AccumulatorCase>& cases, const BenchAccumulatorOptions& o) {
+  print_head(o);
+  for (const AccumulatorCase& c : cases) print_row(c);
+  if (std::fflush(stdout) != 0) throw_errno("cannot write to standard output");
 }
 
 Report report_of(const AccumulatorError& e) {
@@ -147,6 +151,19 @@ Report report_of(const AccumulatorCase& c, const BenchAccumulatorOptions& o) {
   out.add("accumulation", report_of(c.error));
   out.add("with_quantization", report_of(c.with_quantization));
   return out;
+}
+
+void print_json(const std::vector<AccumulatorCase>& cases, const BenchAccumulatorOptions& o,
+                const Session& session) {
+  Report report;
+  report.add("threads", static_cast<int64_t>(session.pool.size()));
+  report.add("isa", name_of(session.ctx.isa));
+  report.add("bits", o.bits);
+  report.add("group", o.group);
+  std::vector<Report> rows;
+  for (const AccumulatorCase& c : cases) rows.push_back(report_of(c, o));
+  report.add("cases", rows);
+  report.print(true);
 }
 
 /// All ways of summing one product.
@@ -206,27 +223,16 @@ int run_bench_accumulator(const GlobalOptions& global, const BenchAccumulatorOpt
                  static_cast<double>(o.m) * static_cast<double>(o.n) * 36);
   Session session(global);
   std::vector<AccumulatorCase> cases;
-  const auto add = [&](AccumulatorCase c) {
-    if (!global.json) print_case(c);
-    cases.push_back(std::move(c));
-  };
-  if (!global.json) print_head(o);
   for (const std::string& inputs : o.inputs) {
     Study study(session.ctx, o, inputs);
-    add(study.fp32());
-    for (const int64_t interval : o.intervals) add(study.emulated(interval));
+    cases.push_back(study.fp32());
+    for (const int64_t interval : o.intervals) cases.push_back(study.emulated(interval));
   }
   if (!o.svg.empty()) write_text_file(o.svg, draw_accumulator(cases, o.k));
-  if (!global.json) return 0;
-  Report report;
-  report.add("threads", static_cast<int64_t>(session.pool.size()));
-  report.add("isa", name_of(session.ctx.isa));
-  report.add("bits", o.bits);
-  report.add("group", o.group);
-  std::vector<Report> rows;
-  for (const AccumulatorCase& c : cases) rows.push_back(report_of(c, o));
-  report.add("cases", rows);
-  report.print(true);
+  if (global.json)
+    print_json(cases, o, session);
+  else
+    print_table(cases, o);
   return 0;
 }
 

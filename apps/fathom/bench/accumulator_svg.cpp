@@ -45,7 +45,8 @@ Axes axes_of(const std::vector<AccumulatorCase>& cases, int64_t depth) {
 }
 
 std::string percent(double share) {
-  return fmt::format("{:g}%", 100 * share);
+  const int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(100 * share) - 1e-9)));
+  return fmt::format("{:.{}f}%", 100 * share, decimals);
 }
 
 void draw_axes(Svg& svg, const Axes& a) {
