@@ -3,6 +3,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "command_line.h"
+#include "formats.h"
 
 namespace fathom::app {
 
@@ -170,6 +171,20 @@ void add_chat(CommandLine& c) {
   add_sampling(sub, o.sampling);
 }
 
+void add_debug_formats(CommandLine& c, CLI::App& debug) {
+  CLI::App* sub = command(debug, "formats", "What 8- and 10-bit formats do to residual branches");
+  FormatsArguments& o = options_of(c, sub, run_debug_formats);
+  add_model(sub, o.model);
+  sub->add_option("--text", o.text, "Held-out text")->required();
+  sub->add_option("--seq-len", o.seq_len, "Tokens a window")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  sub->add_option("--max-tokens", o.max_tokens, "Of the text, the first so many")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  add_precision(sub, o.precision);
+}
+
 void add_debug(CommandLine& c) {
   CLI::App* sub = command(c.app, "debug", "Write logits or gradients, for comparison");
   sub->require_subcommand(1);
@@ -191,6 +206,7 @@ void add_debug(CommandLine& c) {
       ->check(CLI::NonNegativeNumber);
   gradients->add_option("--balance-alpha", o->balance_alpha, "Add the balance loss")
       ->check(CLI::NonNegativeNumber);
+  add_debug_formats(c, *sub);
 }
 
 void add_inspect(CommandLine& c) {

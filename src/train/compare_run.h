@@ -17,8 +17,8 @@ struct RecordedStep {
   std::optional<double> peak_rss_bytes = {}, activation_bytes = {}, activation_bytes_per_token = {};
 };
 
-/// What quantizing one tensor to FP8 met: greatest magnitude, and the shares of its values that
-/// became zero and that were clamped to the largest code.
+/// What rounding one tensor to FP8 met: its greatest magnitude, the share of its values other than
+/// zero that became zero, and the share of all that got the largest code.
 struct QuantizationStatistics {
   std::string tensor;
   double amax = 0, underflow = 0, saturation = 0;
