@@ -65,9 +65,10 @@ std::vector<std::string> loss_row(const RecordedRun& run, const ComparedRun& r) 
   if (r.errors) {
     row.push_back(fmt::format("{} at {}", percent(r.errors->largest), r.errors->largest_step));
     row.push_back(percent(r.errors->last));
+    row.push_back(percent(r.errors->mean));
     row.push_back(fmt::format("{:.3f}%", 100 * r.errors->mean_absolute));
   } else {
-    row.insert(row.end(), 3, "-");
+    row.insert(row.end(), 4, "-");
   }
   row.push_back(words(r.valid_error, percent));
   row.push_back(r.diverged ? "yes" : "no");
@@ -133,7 +134,7 @@ std::string text_of(const Table& table) {
 
 std::string text_of(const Comparison& c, const std::vector<RecordedRun>& runs) {
   Table losses = {{"run", "steps", "loss", "valid_loss", "largest error", "final error",
-                   "mean |error|", "valid error", "diverged"}};
+                   "mean error", "mean |error|", "valid error", "diverged"}};
   Table costs = {{"run", "tokens/s", "ratio", "peak memory", "activations", "a token"}};
   for (size_t i = 0; i < runs.size(); ++i) {
     losses.push_back(loss_row(runs[i], c.runs[i]));
@@ -158,6 +159,7 @@ void add_errors(Json& json, const std::optional<ComparedRun::Errors>& e) {
   json["largest_relative_error_step"] = e ? Json(e->largest_step) : Json(nullptr);
   json["final_relative_error"] = e ? Json(e->last) : Json(nullptr);
   json["final_relative_error_step"] = e ? Json(e->last_step) : Json(nullptr);
+  json["mean_relative_error"] = e ? Json(e->mean) : Json(nullptr);
   json["mean_absolute_relative_error"] = e ? Json(e->mean_absolute) : Json(nullptr);
 }
 

@@ -79,18 +79,20 @@ void compare_losses(const RecordedRun& base_run, const ComparedRun& base, const 
 std::optional<ComparedRun::Errors> errors_after(const ComparedRun& run, int64_t warmup) {
   if (run.error_steps.empty() || run.error_steps.back() <= warmup) return {};
   ComparedRun::Errors out{.last = run.error.back(), .last_step = run.error_steps.back()};
-  double sum = 0;
+  double sum = 0, absolute = 0;
   int64_t count = 0;
   for (size_t i = 0; i < run.error.size(); ++i) {
     const double e = run.error[i];
     if (run.error_steps[i] <= warmup) continue;
-    sum += std::abs(e);
+    sum += e;
+    absolute += std::abs(e);
     ++count;
     if (count > 1 && std::abs(e) <= std::abs(out.largest)) continue;
     out.largest = e;
     out.largest_step = run.error_steps[i];
   }
-  out.mean_absolute = sum / static_cast<double>(count);
+  out.mean = sum / static_cast<double>(count);
+  out.mean_absolute = absolute / static_cast<double>(count);
   return out;
 }
 
@@ -132,6 +134,13 @@ std::vector<ConfigDifference> differences_of(std::span<const RecordedRun> runs) 
   return out;
 }
 
+std::optional<double> micro_batch_tokens(const RecordedRun& run) {
+  const auto sequences = run.configured("train.micro_batch");
+  const auto seq_len = run.configured("data.seq_len");
+  if (!sequences || !seq_len || *sequences < 1 || *seq_len < 1) return {};
+  return static_cast<double>(*sequences * *seq_len);
+}
+
 ComparedRun measured(const RecordedRun& run, double ema) {
   ComparedRun out = curve_of(run, ema);
   out.valid_loss = last_valid_loss(run);
@@ -139,6 +148,9 @@ ComparedRun measured(const RecordedRun& run, double ema) {
   out.peak_rss_bytes = greatest(run, &RecordedStep::peak_rss_bytes);
   out.activation_bytes = greatest(run, &RecordedStep::activation_bytes);
   out.activation_bytes_per_token = greatest(run, &RecordedStep::activation_bytes_per_token);
+  if (const auto tokens = micro_batch_tokens(run);
+      tokens && out.activation_bytes && !out.activation_bytes_per_token)
+    out.activation_bytes_per_token = *out.activation_bytes / *tokens;
   return out;
 }
 

@@ -36,7 +36,7 @@ struct ComparedRun {
   bool diverged = false;
 
   struct Errors {  ///< after the warm-up
-    double largest = 0, last = 0, mean_absolute = 0;
+    double largest = 0, last = 0, mean = 0, mean_absolute = 0;
     int64_t largest_step = 0, last_step = 0;
   };
   std::optional<Errors> errors = {};
@@ -44,6 +44,7 @@ struct ComparedRun {
   std::optional<double> valid_error = {};  ///< relative, at the last evaluation that both have
   std::optional<double> tokens_per_s = {}, speed_ratio = {};  ///< median over steps; to baseline
   std::optional<double> peak_rss_bytes = {}, activation_bytes = {};  ///< greatest over steps
+  /// As the metrics have it, or of the tokens of a micro-batch where config.toml says how many.
   std::optional<double> activation_bytes_per_token = {};
 };
 

@@ -64,6 +64,7 @@ TEST(CompareRuns, GivesTheErrorsOfAHandMadePair) {
   EXPECT_EQ(r.tokens_per_s, 50);
   EXPECT_EQ(r.speed_ratio, 2);
   EXPECT_EQ(r.activation_bytes, 100);
+  EXPECT_FALSE(r.activation_bytes_per_token);
   EXPECT_FALSE(r.peak_rss_bytes);
   EXPECT_FALSE(c.runs[0].errors) << "of the baseline itself";
   EXPECT_FALSE(r.diverged);
@@ -73,12 +74,24 @@ TEST(CompareRuns, KeepsTheSignOfTheLargestError) {
   const Comparison c = compare({run_of("a", {4, 4, 4}), run_of("b", {3, 4.5, 4})}, {.ema = 0});
   EXPECT_EQ(c.warmup_steps, 0) << "no configuration says otherwise";
   EXPECT_EQ(c.runs[1].errors->largest, -0.25);
+  EXPECT_DOUBLE_EQ(c.runs[1].errors->mean, -0.125 / 3);
+  EXPECT_DOUBLE_EQ(c.runs[1].errors->mean_absolute, 0.375 / 3);
   EXPECT_EQ(c.runs[1].errors->largest_step, 1);
 }
 
 TEST(CompareRuns, SmoothsBeforeItCompares) {
   const Comparison c = compare({run_of("a", {8, 4}), run_of("b", {8, 5})}, {.ema = 0.5});
   EXPECT_DOUBLE_EQ(c.runs[1].errors->last, (4.5 / 0.75 - 4 / 0.75) / (4 / 0.75));
+}
+
+TEST(CompareRuns, DividesActivationsByTheTokensOfAMicroBatch) {
+  RecordedRun a = run_of("a", {4}), b = run_of("b", {4});
+  a.config = {{"train.micro_batch", "2"}, {"data.seq_len", "8"}};
+  a.steps[0].activation_bytes = b.steps[0].activation_bytes = 320;
+  b.steps[0].activation_bytes_per_token = 7;
+  const Comparison c = compare({a, b}, {});
+  EXPECT_EQ(c.runs[0].activation_bytes_per_token, 20);
+  EXPECT_EQ(c.runs[1].activation_bytes_per_token, 7);
 }
 
 TEST(CompareRuns, TakesTheWarmupFromTheBaseline) {
