@@ -87,7 +87,7 @@ void add_init(CommandLine& c) {
   sub->add_option("--out", o.out, "Directory to write")->required();
   sub->add_option("--tokenizer", o.tokenizer, "Directory whose tokenizer is copied");
   sub->add_option("--dtype", o.dtype, "Storage format")
-      ->check(CLI::IsMember({"bf16", "fp32"}))
+      ->check(CLI::IsMember({"bf16", "fp8", "fp32"}))
       ->capture_default_str();
   sub->add_option("--seed", o.seed, "Seed")->capture_default_str();
   sub->add_option("--max-shard-mb", o.max_shard_mb, "Largest file, in MB")

@@ -24,7 +24,7 @@ using kernels::GemmPrecision;
 double bytes_per_weight(const std::string& model, const ModelConfig& config) {
   if (!std::filesystem::is_directory(model)) return 2;
   const ParameterCount n = count_parameters(config);
-  const auto stored = static_cast<double>(StoredModel::open(model).bytes);
+  const auto stored = static_cast<double>(StoredModel::open(model, {.read_values = false}).bytes);
   const auto copies = static_cast<double>(2 * config.num_nextn_predict_layers * n.embedding);
   return stored / (static_cast<double>(n.total + n.mtp) + copies);
 }

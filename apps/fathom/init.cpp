@@ -9,6 +9,7 @@
 #include "model_argument.h"
 #include "options.h"
 #include "report.h"
+#include "session.h"
 
 namespace fathom::app {
 namespace fs = std::filesystem;
@@ -22,16 +23,26 @@ void check_unused(const fs::path& out) {
                 "choose another --out");
 }
 
+// FP8 keeps what a config.json says of its scales.
+WeightFormat format_of(const std::string& dtype, const ModelConfig& config) {
+  if (dtype == "fp32") return DType::kF32;
+  if (dtype == "bf16") return DType::kBF16;
+  WeightFormat format = DType::kE4M3;
+  if (config.quantization) format.quantization = config.quantization;
+  return format;
+}
+
 }  // namespace
 
 int run_init(const GlobalOptions& global, const InitArguments& options) {
   const ModelConfig config = config_of(options.model);
   check_unused(options.out);
   const auto shard = static_cast<uint64_t>(options.max_shard_mb) * 1'000'000;
-  const DType dtype = options.dtype == "fp32" ? DType::kF32 : DType::kBF16;
+  Session session(global);
   AtomicDirectory out(options.out);
   if (!options.tokenizer.empty()) copy_tokenizer(options.tokenizer, out.path());
-  const uint64_t bytes = save_random_model(out.path(), config, dtype, options.seed, shard);
+  const uint64_t bytes = save_random_model(session.ctx, out.path(), config,
+                                           format_of(options.dtype, config), options.seed, shard);
   out.commit();
   const ParameterCount n = count_parameters(config);
   Report report;

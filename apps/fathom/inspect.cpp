@@ -47,8 +47,9 @@ int run_inspect(const GlobalOptions& global, const InspectArguments& options) {
   const ModelConfig config = config_of(options.model);
   const ParameterCount n = count_parameters(config);
   const bool stored = std::filesystem::is_directory(options.model);
-  const double bytes = stored ? static_cast<double>(StoredModel::open(options.model).bytes)
-                              : 2.0 * static_cast<double>(n.total + n.mtp);
+  const double bytes =
+      stored ? static_cast<double>(StoredModel::open(options.model, {.read_values = false}).bytes)
+             : 2.0 * static_cast<double>(n.total + n.mtp);
   const int64_t kv = kv_bytes_per_token(config);
   Report report;
   report.add("model", options.model);

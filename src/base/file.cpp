@@ -74,6 +74,13 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void MappedFile::will_need(size_t begin, size_t bytes) const {
+  FATHOM_ASSERT(begin <= size_ && bytes <= size_ - begin);
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), first = begin / page * page;
+  auto* p = const_cast<std::byte*>(data_) + first;
+  if (bytes > 0) madvise(p, begin + bytes - first, MADV_WILLNEED);  // advice: may fail unheard
+}
+
 AtomicFile::AtomicFile(const std::filesystem::path& path)
     : path_(path), temporary_(path.string() + fmt::format(".tmp.{}", getpid())) {
   fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

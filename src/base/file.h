@@ -22,6 +22,8 @@ class MappedFile {
   size_t size() const { return size_; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
+  /// Asks the system to read [begin, begin + bytes) from disk, without waiting for it.
+  void will_need(size_t begin, size_t bytes) const;
 
  private:
   std::filesystem::path path_;

@@ -20,6 +20,7 @@ size_t size_of(DType dtype) {
     case DType::kF16:
       return 2;
     case DType::kE4M3:
+    case DType::kE8M0:
     case DType::kU8:
       return 1;
   }
@@ -42,6 +43,8 @@ const char* name_of(DType dtype) {
       return "F16";
     case DType::kE4M3:
       return "F8_E4M3";
+    case DType::kE8M0:
+      return "F8_E8M0";
     case DType::kU8:
       return "U8";
   }

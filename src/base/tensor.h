@@ -12,8 +12,8 @@
 
 namespace fathom {
 
-/// Storage formats. kBF16 is the upper half of an F32; see numerics/.
-enum class DType : uint8_t { kF32, kBF16, kF16, kF64, kE4M3, kI32, kI64, kU8 };
+/// Storage formats. kBF16 is the upper half of an F32, kE8M0 a power of two; see numerics/.
+enum class DType : uint8_t { kF32, kBF16, kF16, kF64, kE4M3, kI32, kI64, kU8, kE8M0 };
 
 size_t size_of(DType dtype);
 const char* name_of(DType dtype);  // "F32", "BF16", … as safetensors spells them

@@ -1,22 +1,30 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/safetensors.h"
+#include "checkpoint/weight_format.h"
 #include "model/weights.h"
 
 namespace fathom {
 
-/// A model in Hugging Face layout, its weights mapped from the files and used in place. Opening
-/// checks config.json and every tensor's presence, shape and dtype; all problems are listed in one
-/// Error. MTP modules are found in the model's own shards or in mtp.safetensors; their copies of
-/// embedding and head are not read.
+struct OpenOptions {
+  /// Reads what a computation needs and headers do not tell: scales are checked, and what kernels
+  /// cannot use in place is widened. Without it only headers are read: enough to inspect a model.
+  bool read_values = true;
+};
+
+/// A model in Hugging Face layout, its weights mapped from the files and used in place: BF16, F32,
+/// and E4M3 with 128 x 128 scales as DeepSeek publishes it. Opening checks config.json and every
+/// tensor's presence, shape and dtype, and all scales; all problems are listed in one Error. MTP
+/// modules are found in the model's own shards or in mtp.safetensors; their copies of embedding and
+/// head are not read. A checkpoint without the MTP modules of its config.json has none.
 class StoredModel {
  public:
-  static StoredModel open(const std::filesystem::path& directory);
+  static StoredModel open(const std::filesystem::path& directory, OpenOptions options = {});
 
   ModelConfig config;
   ModelWeights weights;  ///< views, valid as long as this object
@@ -24,26 +32,38 @@ class StoredModel {
 
  private:
   std::vector<CheckpointReader> readers_;
+  std::vector<Tensor> owned_;  ///< what was widened
 };
 
+/// The values of a parameter in whatever format it is stored; `values` is F32 or BF16.
+void read_parameter(Context& ctx, const Parameter& p, TensorView values);
 /// Copies the stored values into weights that already have memory (training), as F32.
 void copy_weights(Context& ctx, const StoredModel& stored, ModelWeights& weights);
 
+inline constexpr uint64_t kDefaultShardBytes = 4'000'000'000;
+
 /// Writes config.json, generation_config.json and the weights (safetensors, sharded) so that
-/// transformers loads the directory unchanged and without warnings. dtype: kBF16 or kF32 for norms
-/// and matrices; correction biases stay F32.
+/// transformers loads the directory unchanged and without warnings.
 ///
 /// transformers ignores unexpected tensors of layer 61 alone, where V3 has its MTP module. So a
 /// model with 61 layers keeps it in the shards, as published; any other has mtp.safetensors beside
 /// them, under the names of layer num_hidden_layers + k.
 void save_model(Context& ctx, const std::filesystem::path& directory, const ModelConfig& config,
-                ModelWeights& weights, DType dtype,
-                uint64_t max_shard_bytes = uint64_t{4'000'000'000});
+                ModelWeights& weights, const WeightFormat& format,
+                uint64_t max_shard_bytes = kDefaultShardBytes);
 
-/// The same for a randomly initialised model (initialize()), one tensor in memory at a time.
+/// The same for a randomly initialised model (initialize()), one parameter in memory at a time.
 /// Returns the bytes of all tensors.
-uint64_t save_random_model(const std::filesystem::path& directory, const ModelConfig& config,
-                           DType dtype, uint64_t seed, uint64_t max_shard_bytes);
+uint64_t save_random_model(Context& ctx, const std::filesystem::path& directory,
+                           const ModelConfig& config, const WeightFormat& format, uint64_t seed,
+                           uint64_t max_shard_bytes = kDefaultShardBytes);
+
+/// The same for values that values(info, dtype) gives when they are written. It may be asked more
+/// than once for a parameter.
+using ParameterValues = std::function<Tensor(const ParameterInfo&, DType)>;
+uint64_t write_model(Context& ctx, const std::filesystem::path& directory,
+                     const ModelConfig& config, const WeightFormat& format,
+                     uint64_t max_shard_bytes, const ParameterValues& values);
 
 /// Copies tokenizer.json, and tokenizer_config.json and chat_template.jinja if they stand beside
 /// it. from: a directory that holds them, or the tokenizer.json.

@@ -85,6 +85,10 @@ ConstTensorView SafetensorsFile::view(std::string_view name) const {
   return view_of(*tensor, aligned ? data : aligned_copy(*tensor));
 }
 
+void SafetensorsFile::will_need(std::string_view name) const {
+  if (const TensorInfo* tensor = find(name)) file_.will_need(tensor->begin, tensor->bytes());
+}
+
 std::map<std::string, std::string> parse_safetensors_index(std::string_view text,
                                                            const std::string& source) {
   const json document = parse_json(text, source, 8);
@@ -168,6 +172,11 @@ ConstTensorView CheckpointReader::get(std::string_view name) const {
   const auto it = file_of_.find(std::string(name));
   if (it == file_of_.end()) fail(path_.string(), fmt::format("has no tensor '{}'", name));
   return files_[it->second].view(name);
+}
+
+void CheckpointReader::will_need(std::string_view name) const {
+  const auto it = file_of_.find(std::string(name));
+  if (it != file_of_.end()) files_[it->second].will_need(name);
 }
 
 uint64_t CheckpointReader::bytes() const {

@@ -19,8 +19,16 @@ TensorSpec spec_of(const std::string& name, const ConstTensorView& view) {
   return {name, view.dtype, {view.shape.begin(), view.shape.begin() + view.rank}};
 }
 
-bool wider(const TensorSpec& a, const TensorSpec& b) {
+// A multiple of eight bytes keeps what follows it aligned, whatever its dtype.
+bool before(const TensorSpec& a, const TensorSpec& b) {
+  const bool whole_a = a.bytes() % 8 == 0, whole_b = b.bytes() % 8 == 0;
+  if (whole_a || whole_b) return whole_a && !whole_b;
   return size_of(a.dtype) > size_of(b.dtype);
+}
+
+void sort_for_alignment(std::vector<TensorSpec>& tensors, size_t begin, size_t end) {
+  std::stable_sort(tensors.begin() + static_cast<ptrdiff_t>(begin),
+                   tensors.begin() + static_cast<ptrdiff_t>(end), before);
 }
 
 /// Files of an older checkpoint would be loaded together with the new ones.
@@ -47,12 +55,13 @@ void check_names(const std::vector<TensorSpec>& tensors) {
 }  // namespace
 
 ShardedWriter::ShardedWriter(const fs::path& directory, std::vector<TensorSpec> tensors,
-                             uint64_t max_shard_bytes)
+                             uint64_t max_shard_bytes, const Apart& apart)
     : directory_(directory), order_(std::move(tensors)) {
-  check_names(order_);
   check_empty(directory_);
   plan(max_shard_bytes);
   name_shards();
+  add_apart(apart);
+  check_names(order_);
   start_shard();
 }
 
@@ -68,16 +77,21 @@ void ShardedWriter::plan(uint64_t max_shard_bytes) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < order_.size(); ++i) {
     if (bytes > 0 && bytes + order_[i].bytes() > max_shard_bytes) {
-      shards_.push_back({.path = {}, .begin = i, .end = i});
+      shards_.push_back({.path = {}, .begin = i, .end = i, .in_index = true});
       bytes = 0;
     }
     bytes += order_[i].bytes();
     shards_.back().end = i + 1;
   }
-  for (const Shard& shard : shards_) {
-    std::stable_sort(order_.begin() + static_cast<ptrdiff_t>(shard.begin),
-                     order_.begin() + static_cast<ptrdiff_t>(shard.end), wider);
-  }
+  for (const Shard& shard : shards_) sort_for_alignment(order_, shard.begin, shard.end);
+}
+
+void ShardedWriter::add_apart(const Apart& apart) {
+  if (apart.tensors.empty()) return;
+  const size_t begin = order_.size(), end = begin + apart.tensors.size();
+  order_.insert(order_.end(), apart.tensors.begin(), apart.tensors.end());
+  sort_for_alignment(order_, begin, end);
+  shards_.push_back({directory_ / apart.file_name, begin, end, false});
 }
 
 void ShardedWriter::name_shards() {
@@ -126,20 +140,22 @@ void ShardedWriter::finish() {
   FATHOM_ASSERT(tensor_ == order_.size() && !finished_);
   if (file_) file_->commit();  // no tensors at all
   file_.reset();
-  if (shards_.size() > 1) write_index();
+  if (std::count_if(shards_.begin(), shards_.end(), [](const Shard& s) { return s.in_index; }) > 1)
+    write_index();
   finished_ = true;
 }
 
 void ShardedWriter::write_index() {
   nlohmann::json index;
   uint64_t total = 0;
-  for (const TensorSpec& tensor : order_) total += tensor.bytes();
-  index["metadata"] = {{"total_size", total}};
   for (const Shard& shard : shards_) {
+    if (!shard.in_index) continue;
     for (size_t i = shard.begin; i < shard.end; ++i) {
+      total += order_[i].bytes();
       index["weight_map"][order_[i].name] = shard.path.filename().string();
     }
   }
+  index["metadata"] = {{"total_size", total}};
   write_text_file(directory_ / kIndexName, index.dump(2) + "\n");
 }
 
@@ -148,7 +164,7 @@ void write_safetensors(const fs::path& path, std::span<const NamedTensor> tensor
   std::vector<const NamedTensor*> order;
   for (const NamedTensor& tensor : tensors) order.push_back(&tensor);
   std::stable_sort(order.begin(), order.end(), [](const NamedTensor* a, const NamedTensor* b) {
-    return size_of(a->data.dtype) > size_of(b->data.dtype);
+    return before(spec_of(a->name, a->data), spec_of(b->name, b->data));
   });
   std::vector<TensorSpec> specs;
   for (const NamedTensor* tensor : order) specs.push_back(spec_of(tensor->name, tensor->data));

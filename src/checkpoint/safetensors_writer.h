@@ -22,20 +22,27 @@ namespace fathom {
 ///   for (const TensorSpec& tensor : writer.order()) writer.write(data_of(tensor.name));
 ///   writer.finish();
 ///
-/// The directory exists and holds no checkpoint. Each file appears complete or not at all; without
-/// finish() the destructor removes what was written.
+/// Tensors that stand apart go to a file of their own beside the shards, which the index does not
+/// list. The directory exists and holds no checkpoint. Each file appears complete or not at all;
+/// without finish() the destructor removes what was written.
 class ShardedWriter {
  public:
   static constexpr uint64_t kDefaultShardBytes = 5'000'000'000;
 
+  struct Apart {
+    std::string file_name;
+    std::vector<TensorSpec> tensors;  ///< none: no file
+  };
+
   ShardedWriter(const std::filesystem::path& directory, std::vector<TensorSpec> tensors,
-                uint64_t max_shard_bytes = kDefaultShardBytes);
+                uint64_t max_shard_bytes = kDefaultShardBytes, const Apart& apart = {});
   ~ShardedWriter();
   ShardedWriter(const ShardedWriter&) = delete;
   ShardedWriter& operator=(const ShardedWriter&) = delete;
 
-  /// The tensors in the order in which write() wants them: as declared, but wide dtypes first
-  /// within a shard, so that all data are aligned for readers that map the file.
+  /// The tensors in the order in which write() wants them, such that all data are aligned for
+  /// readers that map the file: as declared, but within a shard those whose size is not a multiple
+  /// of eight bytes come last, wide dtypes first. Those that stand apart follow the shards.
   const std::vector<TensorSpec>& order() const { return order_; }
   /// The whole of the next tensor, contiguous, of its declared dtype and shape.
   void write(ConstTensorView data);
@@ -47,9 +54,11 @@ class ShardedWriter {
   struct Shard {
     std::filesystem::path path;
     size_t begin = 0, end = 0;  ///< of order_
+    bool in_index = true;
   };
   void plan(uint64_t max_shard_bytes);
   void name_shards();
+  void add_apart(const Apart& apart);
   void start_shard();
   void end_tensor();
   void write_index();

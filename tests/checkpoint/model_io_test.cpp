@@ -1,82 +1,12 @@
-#include "checkpoint/model_io.h"
+#include "checkpoint/model_io_fixture.h"
 
-#include <gtest/gtest.h>
-
-#include <map>
 #include <nlohmann/json.hpp>
 
-#include "base/file.h"
-#include "checkpoint/safetensors_writer.h"
-#include "infer/infer_test.h"
 #include "numerics/bf16.h"
-#include "temporary_directory.h"
 
 namespace fathom {
 namespace {
 namespace fs = std::filesystem;
-
-// Every weight by name, as F32.
-std::map<std::string, std::vector<float>> all_values(const ModelConfig& config,
-                                                     ModelWeights weights) {
-  std::map<std::string, std::vector<float>> all;
-  for_each_parameter(config, weights, [&](const ParameterInfo& info, Parameter& p) {
-    std::vector<float> v(static_cast<size_t>(p.weight.elements()));
-    for (size_t i = 0; i < v.size(); ++i)
-      v[i] = p.weight.dtype == DType::kBF16 ? to_float(p.weight.as<BF16>()[i])
-                                            : p.weight.as<float>()[i];
-    all.emplace(info.name, std::move(v));
-  });
-  return all;
-}
-
-class ModelIo : public TemporaryDirectoryTest {
- protected:
-  void save(const ModelConfig& config, DType dtype, uint64_t shard_bytes = 1'000'000'000) {
-    storage_ = std::make_unique<ModelStorage>(config, DType::kF32, false);
-    initialize(config, storage_->weights, 5);
-    // Norms and biases other than what a reader might fill in by itself.
-    for (BlockWeights& b : storage_->weights.layers) {
-      b.input_layernorm.weight.as<float>()[0] = 1.25f;
-      if (b.moe && b.moe->e_score_correction_bias)
-        b.moe->e_score_correction_bias.weight.as<float>()[1] = 1.0f / 3;
-    }
-    Context ctx{Device{}, pool_, arena_};
-    save_model(ctx, dir_, config, storage_->weights, dtype, shard_bytes);
-  }
-
-  std::string error_of_open() const {
-    try {
-      StoredModel::open(dir_);
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "no error";
-  }
-
-  // The tensors of a file, each as edit(name, view) returns it; an empty view leaves it out.
-  template <class Edit>
-  void rewrite(const std::string& name, Edit&& edit) const {
-    const fs::path changed = dir_ / "changed";
-    {
-      const SafetensorsFile file = SafetensorsFile::open(dir_ / name);
-      std::vector<NamedTensor> kept;
-      for (const TensorInfo& t : file.tensors())
-        if (const ConstTensorView view = edit(t.name, file.view(t.name)))
-          kept.push_back({t.name, view});
-      write_safetensors(changed, kept);
-    }
-    fs::rename(changed, dir_ / name);
-  }
-
-  ThreadPool pool_{1};
-  Arena arena_;
-  std::unique_ptr<ModelStorage> storage_;
-};
-
-void expect_parts(const std::string& text, std::initializer_list<std::string> parts) {
-  for (const std::string& part : parts)
-    EXPECT_NE(text.find(part), std::string::npos) << part << " in: " << text;
-}
 
 TEST_F(ModelIo, Fp32ComesBackExactly) {
   for (const auto& [name, config] : all_configs()) {
@@ -147,7 +77,8 @@ TEST_F(ModelIo, ShardsReadAsOneFileDoes) {
 
 TEST_F(ModelIo, RandomModelIsTheInitialisedOne) {
   const ModelConfig config = small_config();
-  const uint64_t bytes = save_random_model(dir_, config, DType::kF32, 9, 50'000);
+  Context ctx{Device{}, pool_, arena_};
+  const uint64_t bytes = save_random_model(ctx, dir_, config, DType::kF32, 9, 50'000);
   ModelStorage initialised(config, DType::kF32, false);
   initialize(config, initialised.weights, 9);
   const StoredModel stored = StoredModel::open(dir_);
@@ -158,13 +89,12 @@ TEST_F(ModelIo, RandomModelIsTheInitialisedOne) {
 TEST_F(ModelIo, ListsEveryProblemAtOnce) {
   save(small_config(), DType::kF32);
   const Tensor wrong_shape(DType::kF32, {2, 2}), wrong_dtype(DType::kI32, {64}),
-      bf16_bias(DType::kBF16, {8}), unknown(DType::kF32, {1});
+      i32_bias(DType::kI32, {8}), unknown(DType::kF32, {1});
   rewrite("model.safetensors", [&](const std::string& name, ConstTensorView v) {
     if (name == "model.norm.weight") return ConstTensorView();
     if (name == "lm_head.weight") return ConstTensorView(wrong_shape);
     if (name == "model.layers.0.input_layernorm.weight") return ConstTensorView(wrong_dtype);
-    if (name == "model.layers.1.mlp.gate.e_score_correction_bias")
-      return ConstTensorView(bf16_bias);
+    if (name == "model.layers.1.mlp.gate.e_score_correction_bias") return ConstTensorView(i32_bias);
     return v;
   });
   const std::vector<NamedTensor> extra = {{"extra.weight", unknown}};
@@ -174,8 +104,8 @@ TEST_F(ModelIo, ListsEveryProblemAtOnce) {
   expect_parts(error,
                {dir_.string(), "5 of the weights", "model.norm.weight is missing",
                 "lm_head.weight has shape [2, 2]", "[61, 64]",
-                "model.layers.0.input_layernorm.weight is I32", "e_score_correction_bias is BF16",
-                "(F32 is needed)", "extra.weight is not part of the model"});
+                "model.layers.0.input_layernorm.weight is I32", "e_score_correction_bias is I32",
+                "(F32, BF16 or F16 is needed)", "extra.weight is not part of the model"});
 }
 
 TEST_F(ModelIo, ManyProblemsAreCounted) {
@@ -191,12 +121,21 @@ TEST_F(ModelIo, NamesTheMissingFile) {
   expect_parts(error_of_open(), {(dir_ / "config.json").string()});
   save(small_config(), DType::kF32);
   fs::remove(dir_ / "mtp.safetensors");
-  expect_parts(error_of_open(), {"model.layers.3.enorm.weight is missing"});
+  EXPECT_EQ(error_of_open(), "no error") << "the modules are lost, the model is not";
+  EXPECT_EQ(StoredModel::open(dir_).config.num_nextn_predict_layers, 0);
   fs::remove(dir_ / "model.safetensors");
   expect_parts(error_of_open(), {dir_.string()});
   dir_ /= "nowhere";
   expect_parts(error_of_open(), {dir_.string(), "not a model directory"});
   dir_ = dir_.parent_path();
+}
+
+TEST_F(ModelIo, MtpInPartIsAnError) {
+  save(small_config(), DType::kF32);
+  rewrite("mtp.safetensors", [&](const std::string& name, ConstTensorView v) {
+    return name.ends_with(".enorm.weight") ? ConstTensorView() : v;
+  });
+  expect_parts(error_of_open(), {"1 of the weights", "model.layers.3.enorm.weight is missing"});
 }
 
 TEST_F(ModelIo, GenerationConfigHasEveryEndOfText) {

@@ -1,0 +1,85 @@
+#include <fmt/format.h>
+
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "checkpoint/model_io.h"
+#include "checkpoint/mtp_layers.h"
+#include "checkpoint/weight_matcher.h"
+#include "kernels/elementwise.h"
+#include "kernels/quantize.h"
+
+namespace fathom {
+namespace fs = std::filesystem;
+namespace {
+
+// The model's files as transformers would choose them: what the index names, or model.safetensors,
+// or every safetensors file; and mtp.safetensors where it stands apart.
+std::vector<CheckpointReader> open_readers(const fs::path& directory) {
+  const bool index = fs::exists(directory / "model.safetensors.index.json");
+  const bool single = !index && fs::exists(directory / "model.safetensors");
+  std::vector<CheckpointReader> readers;
+  readers.push_back(CheckpointReader::open(single ? directory / "model.safetensors" : directory));
+  if ((index || single) && fs::exists(directory / kMtpFile))
+    readers.push_back(CheckpointReader::open(directory / kMtpFile));
+  return readers;
+}
+
+bool holds_mtp(const ModelConfig& config, const std::vector<CheckpointReader>& readers) {
+  for (const CheckpointReader& r : readers)
+    for (const std::string& name : r.names())
+      if (is_mtp_name(config, name)) return true;
+  return false;
+}
+
+// Fine-tunes and conversions often lose the MTP modules and keep the field that announces them.
+void forget_absent_mtp(ModelConfig& config, const std::vector<CheckpointReader>& readers,
+                       const fs::path& directory) {
+  if (config.num_nextn_predict_layers == 0 || holds_mtp(config, readers)) return;
+  log_warning("the checkpoint holds no MTP module, which config.json announces: runs without",
+              {{"model", directory.string()}});
+  config.num_nextn_predict_layers = 0;
+}
+
+}  // namespace
+
+StoredModel StoredModel::open(const fs::path& directory, OpenOptions options) {
+  if (!fs::is_directory(directory))
+    throw Error(fmt::format("{} is not a model directory", directory.string()),
+                "give a directory with config.json and *.safetensors");
+  StoredModel model;
+  model.config = ModelConfig::from_file(directory / "config.json");
+  model.readers_ = open_readers(directory);
+  forget_absent_mtp(model.config, model.readers_, directory);
+  WeightMatcher matcher(model.config, model.readers_);
+  for_each_parameter(model.config, model.weights,
+                     [&](const ParameterInfo& info, Parameter& p) { matcher.take(info, p); });
+  if (model.config.tie_word_embeddings) matcher.allow("lm_head.weight");
+  for (const auto& [name, original] : duplicate_names(model.config)) matcher.allow(name);
+  matcher.report_unknown();
+  if (options.read_values) matcher.read_values(model.owned_);
+  matcher.throw_problems(directory.string());
+  if (model.config.tie_word_embeddings) model.weights.lm_head = model.weights.embed_tokens;
+  for (const CheckpointReader& r : model.readers_) model.bytes += r.bytes();
+  return model;
+}
+
+void read_parameter(Context& ctx, const Parameter& p, TensorView values) {
+  if (!p.quantized.values) return kernels::copy(ctx, p.weight, values);
+  const kernels::GemmInput& q = p.quantized;
+  kernels::dequantize(ctx, {q.values, q.scale, q.tile, q.first_row}, values);
+}
+
+void copy_weights(Context& ctx, const StoredModel& stored, ModelWeights& weights) {
+  std::unordered_map<std::string, Parameter> source;
+  ModelWeights views = stored.weights;
+  for_each_parameter(stored.config, views, [&](const ParameterInfo& info, Parameter& p) {
+    source.emplace(info.name, p);
+  });
+  for_each_parameter(stored.config, weights, [&](const ParameterInfo& info, Parameter& p) {
+    read_parameter(ctx, source.at(info.name), p.weight);
+  });
+}
+
+}  // namespace fathom
