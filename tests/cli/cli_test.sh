@@ -42,6 +42,13 @@ ok "$fathom" debug logits --model $model --ids 1,2,3,4 --out logits.safetensors
 ok "$fathom" debug gradients --model $model --ids 1,2,3,4 --out gradients.safetensors --json
 json out tensors
 
+ok "$fathom" init --model config.json --out random-fp8 --tokenizer tokenizer --dtype fp8
+grep -q '"quant_method": "fp8"' random-fp8/config.json || fail 'an FP8 checkpoint does not say so'
+ok "$fathom" inspect --model random-fp8
+ok "$fathom" generate --model random-fp8 --prompt 'the cat' --max-new-tokens 4 --speculate mtp
+ok "$fathom" eval --model random-fp8 --text text.txt
+ok "$fathom" train run.toml --out run-fp8 --set model=random-fp8 --set train.steps=1
+
 ok "$fathom" generate --model $model --prompt 'the cat' --max-new-tokens 40 --ignore-eos --json
 json text ids prompt_tokens new_tokens finish_reason prefill_tokens_per_s decode_tokens_per_s mtp
 sed -n '/"ids"/,/]/p' out >greedy
@@ -97,9 +104,14 @@ refuses 1 'has shape [32, 300]' "$fathom" inspect --model bad
 lie '"dtype":"BF16"' '"dtype":"I16" '
 refuses 1 bad/model.safetensors "$fathom" inspect --model bad
 lie '"dtype":"BF16"' '"dtype":"F16" '
-refuses 1 F16 "$fathom" generate --model bad --prompt a
+ok "$fathom" inspect --model bad
 lie 'model.norm.weight' 'model.morn.weight'
 refuses 1 'model.norm.weight is missing' "$fathom" generate --model bad --prompt a
+rm -rf bad && cp -r random-fp8 bad
+LC_ALL=C sed -i 's/q_a_proj.weight_scale_inv/q_a_proj.weight_scale_out/' bad/model.safetensors
+refuses 1 'weight_scale_inv is missing' "$fathom" generate --model bad --prompt a
+sed -i 's/"fmt": "e4m3"/"fmt": "e5m2"/' bad/config.json
+refuses 1 'quantization_config.fmt' "$fathom" generate --model bad --prompt a
 changed; rm bad/model.safetensors bad/mtp.safetensors
 refuses 1 'bad' "$fathom" generate --model bad --prompt a
 
