@@ -22,6 +22,7 @@ size_t size_of(DType dtype) {
     case DType::kE4M3:
     case DType::kE8M0:
     case DType::kU8:
+    case DType::kI8:
       return 1;
   }
   return 0;
@@ -47,6 +48,8 @@ const char* name_of(DType dtype) {
       return "F8_E8M0";
     case DType::kU8:
       return "U8";
+    case DType::kI8:
+      return "I8";
   }
   return "?";
 }

@@ -13,7 +13,7 @@
 namespace fathom {
 
 /// Storage formats. kBF16 is the upper half of an F32, kE8M0 a power of two; see numerics/.
-enum class DType : uint8_t { kF32, kBF16, kF16, kF64, kE4M3, kI32, kI64, kU8, kE8M0 };
+enum class DType : uint8_t { kF32, kBF16, kF16, kF64, kE4M3, kI32, kI64, kU8, kI8, kE8M0 };
 
 size_t size_of(DType dtype);
 const char* name_of(DType dtype);  // "F32", "BF16", … as safetensors spells them
@@ -53,6 +53,10 @@ struct DTypeOf<int64_t> {
 template <>
 struct DTypeOf<uint8_t> {
   static constexpr DType value = DType::kU8;
+};
+template <>
+struct DTypeOf<int8_t> {
+  static constexpr DType value = DType::kI8;
 };
 
 /// A typed row-major matrix, not owning: element (r, c) at data[r * stride + c].

@@ -1,58 +1,30 @@
 #include "kernels/gemm.h"
 
 #include "kernels/checks.h"
+#include "kernels/cpu/gemm_operand.h"
 #include "kernels/cpu/gemm_swiglu.h"
 #include "kernels/cpu/ops_scaled.h"
 
 namespace fathom::kernels {
 namespace {
 
+using cpu::check_activation;
+using cpu::check_extent;
+using cpu::check_weight;
 using cpu::GemmOperand;
 using cpu::GemmProblem;
+using cpu::operand_of;
 using cpu::SwigluPair;
 
-void check_matrix(const char* kernel, const char* argument, const ConstTensorView& x,
-                  std::initializer_list<DType> dtypes) {
-  check_dtype(kernel, argument, x, dtypes);
-  FATHOM_ASSERT(x.rank == 2 && (x.stride[1] == 1 || x.shape[1] <= 1));
-}
-
-int64_t tiles(int64_t elements, int64_t side) {
-  return (elements + side - 1) / side;
-}
-
-void check_scales(const char* kernel, const char* argument, const GemmInput& x) {
-  check_dtype(kernel, argument, x.scale, {DType::kF32});
-  FATHOM_ASSERT(x.tile == kTile1x128 || x.tile == kTile128x1 || x.tile == kBlock128x128);
-  FATHOM_ASSERT(x.first_row >= 0 && x.scale.rank == 2);
-  FATHOM_ASSERT(x.scale.rows() >= tiles(x.first_row + x.rows(), x.tile.rows));
-  FATHOM_ASSERT(x.scale.cols() >= tiles(x.cols(), x.tile.cols));
-  FATHOM_ASSERT(x.scale.stride[1] == 1 || x.scale.cols() <= 1);
-}
-
-void check_operand(const char* kernel, const char* argument, const GemmInput& x) {
-  if (x.values.dtype == DType::kE4M3) check_scales(kernel, argument, x);
-  check_matrix(kernel, argument, x.values, {DType::kF32, DType::kBF16, DType::kE4M3});
-}
-
 void check_output(const char* kernel, const TensorView& c, GemmOptions options) {
-  check_matrix(kernel, "c", c, {DType::kF32, DType::kBF16});
+  check_dtype(kernel, "c", c, {DType::kF32, DType::kBF16});
+  FATHOM_ASSERT(c.rank == 2 && (c.stride[1] == 1 || c.shape[1] <= 1));
   if (options.accumulate) check_dtype(kernel, "c (accumulating)", c, {DType::kF32});
 }
 
 void check_offsets(GroupOffsets offsets, size_t groups, int64_t rows) {
   FATHOM_ASSERT(offsets.size() == groups + 1 && offsets.front() >= 0 && offsets.back() <= rows);
   for (size_t g = 0; g < groups; ++g) FATHOM_ASSERT(offsets[g] <= offsets[g + 1]);
-}
-
-GemmOperand operand(const GemmInput& x, bool k_contiguous) {
-  GemmOperand o{x.values.data, x.values.dtype, x.values.stride[0], k_contiguous};
-  if (o.dtype != DType::kE4M3) return o;
-  o.scale = x.scale.as<float>();
-  o.scale_stride = x.scale.stride[0];
-  o.tile = x.tile;
-  o.first_row = x.first_row;
-  return o;
 }
 
 /// Rows of an output, which may be empty.
@@ -68,23 +40,23 @@ GemmProblem problem(const GemmOperand& a, const GemmOperand& b, const TensorView
 // The three layouts differ in what the shapes must be and in which dimension is contiguous.
 GemmProblem nt_problem(const char* kernel, const GemmInput& a_MK, const GemmInput& b_NK,
                        const TensorView& c_MN) {
-  check_shape(kernel, "b", b_NK.values, {c_MN.cols(), a_MK.cols()});
+  check_extent(kernel, "b", b_NK, c_MN.cols(), a_MK.cols());
   check_shape(kernel, "c", c_MN, {a_MK.rows(), b_NK.rows()});
-  return problem(operand(a_MK, true), operand(b_NK, true), c_MN, a_MK.cols());
+  return problem(operand_of(a_MK, true), operand_of(b_NK, true), c_MN, a_MK.cols());
 }
 
 GemmProblem nn_problem(const char* kernel, const GemmInput& a_MK, const GemmInput& b_KN,
                        const TensorView& c_MN) {
-  check_shape(kernel, "b", b_KN.values, {a_MK.cols(), c_MN.cols()});
+  check_extent(kernel, "b", b_KN, a_MK.cols(), c_MN.cols());
   check_shape(kernel, "c", c_MN, {a_MK.rows(), b_KN.cols()});
-  return problem(operand(a_MK, true), operand(b_KN, false), c_MN, a_MK.cols());
+  return problem(operand_of(a_MK, true), operand_of(b_KN, false), c_MN, a_MK.cols());
 }
 
 GemmProblem tn_problem(const char* kernel, const GemmInput& a_KM, const GemmInput& b_KN,
                        const TensorView& c_MN) {
-  check_shape(kernel, "b", b_KN.values, {a_KM.rows(), c_MN.cols()});
+  check_extent(kernel, "b", b_KN, a_KM.rows(), c_MN.cols());
   check_shape(kernel, "c", c_MN, {a_KM.cols(), b_KN.cols()});
-  return problem(operand(a_KM, false), operand(b_KN, false), c_MN, a_KM.rows());
+  return problem(operand_of(a_KM, false), operand_of(b_KN, false), c_MN, a_KM.rows());
 }
 
 void run(Context& ctx, std::span<const GemmProblem> problems, GemmOptions options) {
@@ -97,8 +69,8 @@ using MakeProblem = GemmProblem (*)(const char*, const GemmInput&, const GemmInp
 void gemm(const char* kernel, MakeProblem make, Context& ctx, const GemmInput& a,
           const GemmInput& b, const TensorView& c, GemmOptions options) {
   check_same_device(kernel, ctx, {a.values, b.values, c});
-  check_operand(kernel, "a", a);
-  check_operand(kernel, "b", b);
+  check_activation(kernel, "a", a);
+  check_weight(kernel, "b", b);
   check_output(kernel, c, options);
   const GemmProblem p = make(kernel, a, b, c);
   run(ctx, {&p, 1}, options);
@@ -109,7 +81,7 @@ void gemm_by_rows(const char* kernel, MakeProblem make, Context& ctx, const Gemm
                   std::span<const GemmInput> b, const TensorView& c, GroupOffsets offsets,
                   GemmOptions options) {
   check_same_device(kernel, ctx, {a.values, c});
-  check_operand(kernel, "a", a);
+  check_activation(kernel, "a", a);
   check_output(kernel, c, options);
   check_offsets(offsets, b.size(), a.rows());
   ArenaScope scope(ctx.arena);
@@ -119,7 +91,7 @@ void gemm_by_rows(const char* kernel, MakeProblem make, Context& ctx, const Gemm
     const int64_t begin = offsets[g], rows = offsets[g + 1] - begin;
     if (rows == 0) continue;
     check_same_device(kernel, ctx, {b[g].values});
-    check_operand(kernel, "b", b[g]);
+    check_weight(kernel, "b", b[g]);
     problems[count++] = make(kernel, a.row_range(begin, rows), b[g], c.row_range(begin, rows));
   }
   run(ctx, {problems, count}, options);
@@ -140,7 +112,7 @@ void check_swiglu_output(const char* kernel, Context& ctx, const GemmInput& a, i
 SwigluPair swiglu_pair(const char* kernel, const GemmInput& up, const SwigluOutput& out,
                        int64_t begin, int64_t rows) {
   SwigluPair pair;
-  pair.up = operand(up, true);
+  pair.up = operand_of(up, true);
   if (out.act_MN) pair.act = cpu::mutable_rows_of(kernel, "act", rows_of(out.act_MN, begin, rows));
   if (out.act_quantized)
     pair.quantized = cpu::at(
@@ -152,14 +124,14 @@ SwigluPair swiglu_pair(const char* kernel, const GemmInput& up, const SwigluOutp
 
 GemmProblem swiglu_problem(const char* kernel, const GemmInput& a, const GemmInput& gate,
                            const GemmInput& up, const TensorView& gate_up, const SwigluPair& pair) {
-  check_shape(kernel, "gate", gate.values, {gate.rows(), a.cols()});
-  check_shape(kernel, "up", up.values, {gate.rows(), a.cols()});
+  check_extent(kernel, "gate", gate, gate.rows(), a.cols());
+  check_extent(kernel, "up", up, gate.rows(), a.cols());
   GemmProblem p;
   p.m = a.rows();
   p.n = gate.rows();
   p.k = a.cols();
-  p.a = operand(a, true);
-  p.b = operand(gate, true);
+  p.a = operand_of(a, true);
+  p.b = operand_of(gate, true);
   p.swiglu = &pair;
   if (!gate_up) return p;
   p.c = gate_up.data;
@@ -173,7 +145,7 @@ void gemm_swiglu(const char* kernel, Context& ctx, const GemmInput& a,
                  const SwigluOutput& out, GroupOffsets offsets, GemmPrecision precision) {
   FATHOM_ASSERT(gate.size() == up.size());
   check_same_device(kernel, ctx, {a.values});
-  check_operand(kernel, "a", a);
+  check_activation(kernel, "a", a);
   check_offsets(offsets, gate.size(), a.rows());
   if (gate.empty()) return;
   check_swiglu_output(kernel, ctx, a, gate[0].rows(), out);
@@ -185,8 +157,8 @@ void gemm_swiglu(const char* kernel, Context& ctx, const GemmInput& a,
     const int64_t begin = offsets[g], rows = offsets[g + 1] - begin;
     if (rows == 0) continue;
     check_same_device(kernel, ctx, {gate[g].values, up[g].values});
-    check_operand(kernel, "gate", gate[g]);
-    check_operand(kernel, "up", up[g]);
+    check_weight(kernel, "gate", gate[g]);
+    check_weight(kernel, "up", up[g]);
     pairs[count] = swiglu_pair(kernel, up[g], out, begin, rows);
     problems[count] = swiglu_problem(kernel, a.row_range(begin, rows), gate[g], up[g],
                                      rows_of(out.gate_up_MN2, begin, rows), pairs[count]);
@@ -224,8 +196,8 @@ void batch_gemm_nt(Context& ctx, std::span<const GemmNT> products, GemmOptions o
   for (size_t i = 0; i < products.size(); ++i) {
     const auto& [a, b, c] = products[i];
     check_same_device(kKernel, ctx, {a.values, b.values, c});
-    check_operand(kKernel, "a", a);
-    check_operand(kKernel, "b", b);
+    check_activation(kKernel, "a", a);
+    check_weight(kKernel, "b", b);
     check_output(kKernel, c, options);
     problems[i] = nt_problem(kKernel, a, b, c);
   }
@@ -260,8 +232,8 @@ void grouped_gemm_tn(Context& ctx, const GemmInput& a, const GemmInput& b,
                      std::span<const TensorView> c, GroupOffsets offsets, GemmOptions options) {
   constexpr const char* kKernel = "grouped_gemm_tn";
   check_same_device(kKernel, ctx, {a.values, b.values});
-  check_operand(kKernel, "a", a);
-  check_operand(kKernel, "b", b);
+  check_activation(kKernel, "a", a);
+  check_weight(kKernel, "b", b);
   check_offsets(offsets, c.size(), a.rows());
   ArenaScope scope(ctx.arena);
   auto* problems = ctx.arena.alloc_array<GemmProblem>(static_cast<int64_t>(c.size()));

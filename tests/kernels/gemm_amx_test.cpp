@@ -11,7 +11,7 @@ using kernels::cpu::GemmOperand;
 using kernels::cpu::amx_emulated::kGemmBF16;
 
 GemmOperand operand(const Matrix& x, bool k_contiguous) {
-  return {x.view.data, x.view.dtype, x.view.stride[0], k_contiguous};
+  return kernels::cpu::operand_of(x.view, k_contiguous);
 }
 
 void check(Context& ctx, const Case& x) {
@@ -51,10 +51,7 @@ TEST(AmxGemm, CornersOfTilesAndSeveralBlocksOfK) {
 }
 
 GemmOperand operand(const ScaledMatrix& x, bool k_contiguous) {
-  const GemmInput& in = x.input;
-  return {in.values.data, in.values.dtype,      in.values.stride[0],
-          k_contiguous,   in.scale.as<float>(), in.scale.stride[0],
-          in.tile,        in.first_row};
+  return kernels::cpu::operand_of(x.input, k_contiguous);
 }
 
 TEST(AmxGemm, ScaledInputs) {

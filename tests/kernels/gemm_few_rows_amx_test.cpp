@@ -6,19 +6,9 @@
 namespace fathom::gemm_test {
 namespace {
 
-using kernels::cpu::GemmOperand;
 using kernels::cpu::GemmProblem;
+using kernels::cpu::operand_of;
 using kernels::cpu::amx_emulated::kGemmBF16;
-
-GemmOperand operand(const GemmInput& x, bool k_contiguous) {
-  GemmOperand o{x.values.data, x.values.dtype, x.values.stride[0], k_contiguous};
-  if (x.values.dtype != DType::kE4M3) return o;
-  o.scale = x.scale.as<float>();
-  o.scale_stride = x.scale.stride[0];
-  o.tile = x.tile;
-  o.first_row = x.first_row;
-  return o;
-}
 
 Matrix product(Context& ctx, Layout layout, const GemmInput& a, const GemmInput& b) {
   const int64_t n = layout == Layout::kNT ? b.rows() : b.cols();
@@ -26,8 +16,8 @@ Matrix product(Context& ctx, Layout layout, const GemmInput& a, const GemmInput&
   const GemmProblem problem{a.rows(),
                             n,
                             a.cols(),
-                            operand(a, true),
-                            operand(b, layout == Layout::kNT),
+                            operand_of(a, true),
+                            operand_of(b, layout == Layout::kNT),
                             c.view.data,
                             DType::kF32,
                             c.view.stride[0]};

@@ -141,7 +141,7 @@ class PackedProducts {
     return {carve.bytes(static_cast<size_t>(panels * panel_bytes)), panel_bytes};
   }
   static GemmOperand operand(const ConstTensorView& x, bool k_contiguous) {
-    return {x.data, x.dtype, x.stride[0], k_contiguous};
+    return {x.data, GemmInput::plain_format(x.dtype), x.stride[0], k_contiguous};
   }
 
   const GemmKernels& k_;

@@ -206,12 +206,9 @@ class BlockedGemm {
   MemoryRows source_of(const Tile& t, Step step) const {
     const GemmProblem& p = *t.chunk->p;
     const GemmOperand& b = side_of(p, step.side);
-    const auto bytes = static_cast<int64_t>(size_of(b.dtype));
-    const int64_t k = step.k, count = std::min(block_k(), p.k - k);
-    const auto* data = static_cast<const std::byte*>(b.data);
-    if (b.k_contiguous)
-      return {data + (t.col * b.stride + k) * bytes, t.cols, count * bytes, b.stride * bytes};
-    return {data + (k * b.stride + t.col) * bytes, count, t.cols * bytes, b.stride * bytes};
+    const int64_t count = std::min(block_k(), p.k - step.k), stride = b.row(1) - b.row(0);
+    if (b.k_contiguous) return {b.row(t.col) + b.bytes(step.k), t.cols, b.bytes(count), stride};
+    return {b.row(step.k) + b.bytes(t.col), count, b.bytes(t.cols), stride};
   }
   /// What is packed after a step of a tile.
   MemoryRows source_after(const Tile& t, Step step, bool packs, const Tile* after) const {

@@ -73,9 +73,7 @@ class FewRows {
   const StreamKernel& kernel_of(const GemmProblem& p) const {
     return p.b.k_contiguous ? kernels_.stream->nt : kernels_.stream->nn;
   }
-  static int64_t bytes_of(const GemmProblem& p) {
-    return p.n * p.k * static_cast<int64_t>(size_of(p.b.dtype));
-  }
+  static int64_t bytes_of(const GemmProblem& p) { return p.b.bytes(p.n * p.k); }
 
   template <class Body>
   void for_each(int64_t count, Body body) {
@@ -103,8 +101,8 @@ class FewRows {
   /// Products that follow each other with the same A (gate and up) share its packed rows.
   bool same_rows(const GemmProblem& x, const GemmProblem& y) const {
     return x.a.data == y.a.data && x.m == y.m && x.k == y.k && x.a.stride == y.a.stride &&
-           x.a.dtype == y.a.dtype && x.a.scale == y.a.scale && x.a.first_row == y.a.first_row &&
-           kernel_of(x).pack == kernel_of(y).pack;
+           x.a.format == y.a.format && x.a.scale.data == y.a.scale.data &&
+           x.a.first_row == y.a.first_row && kernel_of(x).pack == kernel_of(y).pack;
   }
 
   /// Bytes between groups of kSmallM packed rows.

@@ -14,6 +14,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/cpu/gemm_decode.h"
 #include "kernels/cpu/gemm_source_scaled.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
@@ -92,6 +93,22 @@ void pack_columns_transposed(Source& from, std::byte* to) {
   }
 }
 
+/// What rows are decoded to for words.
+template <class Word>
+using Decoded = std::conditional_t<std::is_same_v<Word, WordF32>, float, BF16>;
+template <class T>
+constexpr StorageFormat plain_format_of() {
+  return std::is_same_v<T, BF16> ? StorageFormat::kBF16 : StorageFormat::kF32;
+}
+template <class T>
+inline void decode_to(const GemmOperand& x, int64_t r, GemmRange cols, int64_t ahead, T* to) {
+  const DecodeKernels& kernels = kDecode[static_cast<size_t>(x.format)];
+  if constexpr (std::is_same_v<T, BF16>)
+    kernels.to_bf16(x, r, cols, ahead, to);
+  else
+    kernels.to_f32(x, r, cols, ahead, to);
+}
+
 /// body(source, offset of its first row or column) for every `step` rows (columns).
 template <class Source, class Body>
 void for_parts(const GemmOperand& x, GemmRange outer, GemmRange k, int64_t step, Source& from,
@@ -112,17 +129,17 @@ void for_segments(const GemmOperand& x, GemmRange outer, GemmRange k, int64_t st
               [&](int64_t i) { body(i, segment); });
 }
 
-/// Calls f with the type of source for a dtype.
+/// Calls f with the type of source for a format.
 template <class Word, class F>
-void with_source(DType dtype, F f) {
-  if (dtype == DType::kE4M3) return f(std::type_identity<ScaledSource<Word>>{});
-  if (dtype == DType::kBF16) return f(std::type_identity<PanelSource<Word, BF16>>{});
+void with_source(StorageFormat format, F f) {
+  if (format == StorageFormat::kE4M3) return f(std::type_identity<ScaledSource<Word>>{});
+  if (format == StorageFormat::kBF16) return f(std::type_identity<PanelSource<Word, BF16>>{});
   f(std::type_identity<PanelSource<Word, float>>{});
 }
 
 template <class Word, int64_t kHeight>
 void pack_a(const GemmOperand& a, GemmRange m, GemmRange k, std::byte* to, int64_t panel_bytes) {
-  with_source<Word>(a.dtype, [&]<class Source>(std::type_identity<Source>) {
+  with_source<Word>(a.format, [&]<class Source>(std::type_identity<Source>) {
     Source from;
     if (a.k_contiguous)
       return for_parts(a, m, k, kHeight, from, [&](int64_t i) {
@@ -136,9 +153,64 @@ void pack_a(const GemmOperand& a, GemmRange m, GemmRange k, std::byte* to, int64
   });
 }
 
+/// A piece of decoded rows: what packing starts from where a format has no source of its own.
+template <class Word, int64_t kRows, int64_t kCols>
+class DecodedPiece {
+ public:
+  using T = Decoded<Word>;
+  using Source = PanelSource<Word, T>;
+
+  void fill(const GemmOperand& x, GemmRange rows, GemmRange cols) {
+    for (int64_t r = 0; r < rows.count; ++r)
+      decode_to(x, rows.begin + r, cols, 0, values_ + r * kStride);
+  }
+  GemmOperand operand(bool k_contiguous) const {
+    return {values_, plain_format_of<T>(), kStride, k_contiguous};
+  }
+
+ private:
+  static constexpr int64_t kStride = kCols + 64 / static_cast<int64_t>(sizeof(T));
+  alignas(64) T values_[kRows * kStride];
+};
+
+template <class Word>
+void pack_b_decoded(const GemmOperand& b, GemmRange n, GemmRange k, std::byte* to,
+                    int64_t panel_bytes) {
+  constexpr int64_t kSegment = kLanes * Word::kElements, kSegmentBytes = kLanes * kSegmentRowBytes;
+  if (b.k_contiguous) {
+    constexpr int64_t kDepth = 16 * kSegment;
+    DecodedPiece<Word, kLanes, kDepth> piece;
+    typename decltype(piece)::Source from;
+    for (int64_t i = 0; i < n.count; i += kLanes)
+      for (int64_t k0 = 0; k0 < k.count; k0 += kDepth) {
+        const GemmRange cols{n.begin + i, std::min(kLanes, n.count - i)};
+        const GemmRange depth{k.begin + k0, std::min(kDepth, k.count - k0)};
+        piece.fill(b, cols, depth);
+        from.seek(piece.operand(true), {0, cols.count}, {0, depth.count});
+        pack_columns_transposed(from,
+                                to + i / kLanes * panel_bytes + k0 / kSegment * kSegmentBytes);
+      }
+    return;
+  }
+  constexpr int64_t kWidth = 256;
+  DecodedPiece<Word, kSegment, kWidth> piece;
+  typename decltype(piece)::Source from;
+  for (int64_t k0 = 0; k0 < k.count; k0 += kSegment)
+    for (int64_t i = 0; i < n.count; i += kWidth) {
+      const GemmRange depth{k.begin + k0, std::min(kSegment, k.count - k0)};
+      const GemmRange cols{n.begin + i, std::min(kWidth, n.count - i)};
+      piece.fill(b, depth, cols);
+      std::byte* panel = to + i / kLanes * panel_bytes + k0 / kSegment * kSegmentBytes;
+      for_parts(
+          piece.operand(false), {0, cols.count}, {0, depth.count}, kPackedColumns, from,
+          [&](int64_t j) { pack_columns(from, panel + j / kLanes * panel_bytes, panel_bytes); });
+    }
+}
+
 template <class Word>
 void pack_b(const GemmOperand& b, GemmRange n, GemmRange k, std::byte* to, int64_t panel_bytes) {
-  with_source<Word>(b.dtype, [&]<class Source>(std::type_identity<Source>) {
+  if (is_decoded(b.format)) return pack_b_decoded<Word>(b, n, k, to, panel_bytes);
+  with_source<Word>(b.format, [&]<class Source>(std::type_identity<Source>) {
     Source from;
     if (b.k_contiguous)
       return for_parts(b, n, k, kLanes, from, [&](int64_t i) {

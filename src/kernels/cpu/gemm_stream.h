@@ -48,7 +48,7 @@ inline int64_t scale_table_bytes(int64_t elements) {
 /// Whether the kernels read B as it is. E4M3 must be scaled in 128x128 blocks, and no word of K may
 /// lie under two scales or end beyond K.
 inline bool can_stream(const GemmOperand& b, int64_t k) {
-  if (b.dtype != DType::kE4M3) return true;
+  if (b.format != StorageFormat::kE4M3) return true;
   return b.tile == kBlock128x128 && (b.k_contiguous || (b.first_row % 8 == 0 && k % 2 == 0));
 }
 

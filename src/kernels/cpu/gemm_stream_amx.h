@@ -28,6 +28,16 @@ inline void pack_tiles(const GemmOperand& a, int64_t rows, int64_t k, std::byte*
   pack_b<WordPair>(a, {0, rows}, {0, k}, to, tiled_bytes(rows, k));
 }
 
+/// Tile C, which is [column][row of A], to columns from j.
+template <int C>
+void store_tile(const StreamBlock& x, int64_t j) {
+  alignas(64) float tile[kTileRows][kTileRows];
+  tile_store<C>(tile, kTileRowBytes);
+  const int64_t cols = std::min(kTileRows, x.cols - j);
+  for (int64_t m = 0; m < x.rows; ++m)
+    for (int64_t c = 0; c < cols; ++c) x.sums[m * x.sums_stride + j + c] = tile[c][m];
+}
+
 template <class T>
 class TileStream {
  public:
@@ -58,8 +68,8 @@ class TileStream {
       multiply<0>(j, k);
       if (j + kTileRows < x_.cols) multiply<1>(j + kTileRows, k);
     }
-    store<0>(j);
-    if (j + kTileRows < x_.cols) store<1>(j + kTileRows);
+    store_tile<0>(x_, j);
+    if (j + kTileRows < x_.cols) store_tile<1>(x_, j + kTileRows);
   }
 
   /// Tile C += columns [j, j + 16) of B by elements [k, k + kStep).
@@ -95,23 +105,62 @@ class TileStream {
     }
   }
 
-  /// Tile C is [column][row of A].
-  template <int C>
-  void store(int64_t j) {
-    alignas(64) float tile[kTileRows][kTileRows];
-    tile_store<C>(tile, kTileRowBytes);
-    const int64_t cols = std::min(kTileRows, x_.cols - j);
-    for (int64_t m = 0; m < x_.rows; ++m)
-      for (int64_t c = 0; c < cols; ++c) x_.sums[m * x_.sums_stride + j + c] = tile[c][m];
-  }
-
   const StreamBlock& x_;
   Table* const tables_;
   alignas(64) std::byte tiles_[Source::kVectors * kTileBytes] = {};
 };
 
+/// The same for formats that are decoded first: 32 columns at a time, a piece of K after the other.
+class DecodedTiles {
+ public:
+  explicit DecodedTiles(const StreamBlock& x) : x_(x) {}
+
+  void run() {
+    tile_configure();
+    for (int64_t j = 0; j < x_.cols; j += kTwoTiles) two_tiles(j);
+    tile_release();
+  }
+
+ private:
+  static constexpr int64_t kPiece = 256, kStride = kPiece + 32, kAhead = 1024;
+
+  void two_tiles(int64_t j) {
+    const int64_t cols = std::min(kTwoTiles, x_.cols - j);
+    tile_zero<0>();
+    tile_zero<1>();
+    for (int64_t k = 0; k < x_.k; k += kPiece) {
+      const int64_t count = std::min(kPiece, x_.k - k);
+      for (int64_t c = 0; c < cols; ++c) decode_column(j + c, k, count, piece_[c]);
+      for (int64_t i = 0; i < count; i += kTileK) {
+        tile_load<3>(x_.a + (k + i) / kTileK * kTileBytes, kTileRowBytes);
+        multiply<0>(piece_[0] + i);
+        if (cols > kTileRows) multiply<1>(piece_[kTileRows] + i);
+      }
+    }
+    store_tile<0>(x_, j);
+    if (cols > kTileRows) store_tile<1>(x_, j + kTileRows);
+  }
+
+  /// Padded with zeros to whole tiles.
+  void decode_column(int64_t j, int64_t k, int64_t count, BF16* to) const {
+    decode_to(x_.b, x_.col + j, {k, count}, kAhead, to);
+    const int64_t padded = (count + kTileK - 1) / kTileK * kTileK;
+    std::memset(to + count, 0, static_cast<size_t>(padded - count) * sizeof(BF16));
+  }
+
+  template <int C>
+  static void multiply(const BF16* tile) {
+    tile_load<2>(tile, kStride * static_cast<int64_t>(sizeof(BF16)));
+    tile_dpbf16<C, 2, 3>();
+  }
+
+  const StreamBlock& x_;
+  alignas(64) BF16 piece_[kTwoTiles][kStride] = {};
+};
+
 inline void stream_tiles(const StreamBlock& x) {
-  with_element(x.b.dtype, [&](auto t) { TileStream<decltype(t)>(x).run(); });
+  if (is_decoded(x.b.format)) return DecodedTiles(x).run();
+  with_element(x.b.format, [&](auto t) { TileStream<decltype(t)>(x).run(); });
 }
 
 }  // namespace

@@ -105,18 +105,25 @@ struct Across<WordPair, E4M3> {
 template <class Unit, class T>
 class RowStream {
  public:
-  explicit RowStream(const StreamBlock& x)
-      : x_(x),
-        row_bytes_(word_row_bytes(x.k, kElements)),
-        tables_(reinterpret_cast<Table*>(x.tables)) {
+  explicit RowStream(const StreamBlock& x) : RowStream(x, word_row_bytes(x.k, Word::kElements)) {}
+  RowStream(const StreamBlock& x, int64_t row_bytes)
+      : x_(x), row_bytes_(row_bytes), tables_(reinterpret_cast<Table*>(x.tables)) {
     const int64_t step_bytes = kDepth * kElements * x.cols * static_cast<int64_t>(sizeof(T));
     rows_ahead_ = std::max<int64_t>(kRowsAheadBytes / step_bytes, 1) * kDepth * kElements;
   }
 
   void run() {
+    clear();
+    add();
+  }
+
+  void clear() {
     const auto sums_bytes =
         static_cast<size_t>((x_.cols + kCols - 1) / kCols * kCols) * sizeof(float);
     for (int64_t m = 0; m < x_.rows; ++m) std::memset(x_.sums + m * x_.sums_stride, 0, sums_bytes);
+  }
+
+  void add() {
     int64_t k = 0;
     for (; k + kDepth * kElements <= x_.k; k += kDepth * kElements) add_rows<kDepth>(k);
     for (; k < x_.k; k += kElements) add_rows<1>(k);
@@ -195,9 +202,29 @@ class RowStream {
   int64_t rows_ahead_ = 0;
 };
 
+/// Formats that are decoded first: a few rows of B at a time.
+template <class Unit>
+void stream_decoded_rows(const StreamBlock& x) {
+  using Word = typename Unit::Word;
+  using T = Decoded<Word>;
+  constexpr int64_t kRows = 4 * kDepth, kMaxCols = 512;
+  alignas(64) T rows[kRows][kMaxCols];
+  StreamBlock piece = x;
+  piece.b = {rows, plain_format_of<T>(), kMaxCols, false};
+  piece.col = 0;
+  const int64_t row_bytes = word_row_bytes(x.k, Word::kElements);
+  RowStream<Unit, T>(piece, row_bytes).clear();
+  for (int64_t k = 0; k < x.k; k += kRows, piece.a += kRows / Word::kElements * 4) {
+    piece.k = std::min(kRows, x.k - k);
+    for (int64_t r = 0; r < piece.k; ++r) decode_to(x.b, k + r, {x.col, x.cols}, 0, rows[r]);
+    RowStream<Unit, T>(piece, row_bytes).add();
+  }
+}
+
 template <class Unit>
 void stream_nn(const StreamBlock& x) {
-  with_element(x.b.dtype, [&](auto t) { RowStream<Unit, decltype(t)>(x).run(); });
+  if (is_decoded(x.b.format)) return stream_decoded_rows<Unit>(x);
+  with_element(x.b.format, [&](auto t) { RowStream<Unit, decltype(t)>(x).run(); });
 }
 
 }  // namespace

@@ -56,6 +56,7 @@ inline Vec4 reduce_four(const VecF (&sum)[kStreams]) {
 template <class Word, class T>
 struct StoredColumns {
   using Source = AlongK<Word, T>;
+  static constexpr bool kPrefetch = true;
   const T* p;
   int64_t gap;
   const typename Source::Table* tables;
@@ -65,6 +66,17 @@ struct StoredColumns {
   const typename Source::Table& table(int64_t k) const {
     return tables[std::is_same_v<T, E4M3> ? k / kScaleSide : 0];
   }
+};
+
+/// Four columns in L1.
+template <class Word, class T>
+struct NearColumns {
+  using Source = AlongK<Word, T>;
+  static constexpr bool kPrefetch = false;
+  const T* p;
+  int64_t gap;
+
+  static NoTable table(int64_t) { return {}; }
 };
 
 /// sum[r][c] += products of R rows of A, from words row_bytes apart, with elements [0, k) of four
@@ -87,10 +99,12 @@ inline void add_dots(const std::byte* a, int64_t row_bytes, int64_t k, const Col
   int64_t at = 0;
   for (; at + 2 * kStep <= k; at += 2 * kStep) {
     const auto* p = columns.p + at;
-    const auto* ahead = p + columns.ahead(at);
-    for (int64_t c = 0; c < kStreams; ++c, ahead += columns.gap) {  // in a lambda GCC drops it
-      __builtin_prefetch(ahead);
-      __builtin_prefetch(ahead + kStep);
+    if constexpr (Columns::kPrefetch) {
+      const auto* ahead = p + columns.ahead(at);
+      for (int64_t c = 0; c < kStreams; ++c, ahead += columns.gap) {  // in a lambda GCC drops it
+        __builtin_prefetch(ahead);
+        __builtin_prefetch(ahead + kStep);
+      }
     }
     const auto& table = columns.table(at);
     unrolled<2>([&](auto half) {
@@ -208,9 +222,68 @@ class DotStream {
   const int64_t quarter_;
 };
 
+/// The same for formats that are decoded first: four columns at a time, a piece of K after the
+/// other.
+template <class Unit>
+class DecodedDots {
+ public:
+  explicit DecodedDots(const StreamBlock& x)
+      : x_(x), row_bytes_(word_row_bytes(x.k, Word::kElements)), quarter_(x.cols / kStreams) {}
+
+  void run() {
+    for (int64_t j = 0; j < quarter_; ++j) four_columns(j, quarter_);
+    const int64_t first = quarter_ * kStreams;
+    if (first < x_.cols) four_columns(first, 1);
+  }
+
+ private:
+  using Word = typename Unit::Word;
+  using T = Decoded<Word>;
+  using Columns = NearColumns<Word, T>;
+  static constexpr int64_t kPiece = 4096 / static_cast<int64_t>(sizeof(T));
+  static constexpr int64_t kAhead = 1024;
+
+  /// Columns j, j + gap, …; those beyond the block are multiplied for nothing.
+  void four_columns(int64_t j, int64_t gap) {
+    const int64_t groups = (x_.rows + kRowsAtOnce - 1) / kRowsAtOnce;
+    std::memset(sums_, 0, static_cast<size_t>(x_.rows) * sizeof sums_[0]);
+    for (int64_t k = 0; k < x_.k; k += kPiece) {
+      const int64_t count = std::min(kPiece, x_.k - k);
+      for (int64_t c = 0; c < kStreams; ++c)
+        decode_to(x_.b, x_.col + std::min(j + c * gap, x_.cols - 1), {k, count}, kAhead, piece_[c]);
+      for (int64_t g = 0; g < groups; ++g) {
+        const int64_t row = x_.rows * g / groups, end = x_.rows * (g + 1) / groups;
+        with_rows<kRowsAtOnce>(end - row, [&](auto rows) { add_piece<rows>(row, k, count); });
+      }
+    }
+    for (int64_t m = 0; m < x_.rows; ++m) {
+      const Vec4 dots = reduce_four(sums_[m]);
+      float* out = x_.sums + m * x_.sums_stride;
+      for (int64_t c = 0; c < kStreams && j + c * gap < x_.cols; ++c) out[j + c * gap] = dots[c];
+    }
+  }
+
+  template <int64_t R>
+  [[gnu::flatten]] void add_piece(int64_t row, int64_t k, int64_t count) {
+    VecF sum[R][kStreams];
+    unrolled<R * kStreams>(
+        [&](auto i) { sum[i / kStreams][i % kStreams] = sums_[row + i / kStreams][i % kStreams]; });
+    add_dots<Unit>(x_.a + row * row_bytes_ + k / Word::kElements * 4, row_bytes_, count,
+                   Columns{piece_[0], kPiece}, sum);
+    unrolled<R * kStreams>(
+        [&](auto i) { sums_[row + i / kStreams][i % kStreams] = sum[i / kStreams][i % kStreams]; });
+  }
+
+  const StreamBlock& x_;
+  const int64_t row_bytes_, quarter_;
+  VecF sums_[kSmallM][kStreams];
+  alignas(64) T piece_[kStreams][kPiece];
+};
+
 template <class Unit>
 void stream_nt(const StreamBlock& x) {
-  with_element(x.b.dtype, [&](auto t) { DotStream<Unit, decltype(t)>(x).run(); });
+  if (is_decoded(x.b.format)) return DecodedDots<Unit>(x).run();
+  with_element(x.b.format, [&](auto t) { DotStream<Unit, decltype(t)>(x).run(); });
 }
 
 }  // namespace

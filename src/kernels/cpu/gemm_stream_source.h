@@ -13,13 +13,13 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-/// Calls f with a value of the element type that dtype names.
+/// Calls f with a value of the element type of a format that is read as it lies.
 template <class F>
-inline void with_element(DType dtype, F f) {
-  if (dtype == DType::kE4M3)
+inline void with_element(StorageFormat format, F f) {
+  if (format == StorageFormat::kE4M3)
     f(E4M3{});
   else
-    with_type(dtype == DType::kBF16, f);
+    with_type(format == StorageFormat::kBF16, f);
 }
 
 /// What a scale is turned into, for values that have none.

@@ -1,5 +1,6 @@
 #include "kernels/cpu/gemm_table.h"
 
+#include "kernels/cpu/gemm_decode.h"
 #include "kernels/cpu/gemm_kernels.h"
 
 namespace fathom::kernels::cpu {
@@ -24,6 +25,28 @@ const GemmKernels& gemm_kernels(Isa isa, GemmPrecision precision) {
 #endif
   }
   return bf16 ? scalar::kGemmBF16 : scalar::kGemmF32;
+}
+
+const DecodeKernels& decode_kernels(Isa isa, StorageFormat format) {
+  const auto i = static_cast<size_t>(format);
+  switch (isa) {
+    case Isa::kScalar:
+      break;
+#if defined(__x86_64__)
+    case Isa::kAvx2:
+      return avx2::kDecode[i];
+    case Isa::kAvx512:
+      return avx512::kDecode[i];
+    case Isa::kAvx512Bf16:
+      return avx512_bf16::kDecode[i];
+    case Isa::kAmx:
+      return amx::kDecode[i];
+#else
+    default:
+      FATHOM_ASSERT(!"an instruction set of another architecture");
+#endif
+  }
+  return scalar::kDecode[i];
 }
 
 }  // namespace fathom::kernels::cpu

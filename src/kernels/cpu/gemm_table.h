@@ -4,35 +4,13 @@
 #include <cstdint>
 
 #include "base/cpu.h"
-#include "base/tensor.h"
+#include "kernels/cpu/gemm_operand.h"
 #include "kernels/gemm.h"
 
 /// The parts of the matrix products that are written for an instruction set: packing, multiplying
 /// packed blocks, and (gemm_stream.h) streaming B past a few rows. Single-threaded;
 /// cpu/gemm_driver.h blocks and spreads them.
 namespace fathom::kernels::cpu {
-
-/// One input of a product as it lies in memory: a matrix of `outer` rows (A) or columns (B) by K.
-/// Element (x, k) is data[x·stride + k] when k_contiguous, else data[k·stride + x].
-struct GemmOperand {
-  const void* data = nullptr;
-  DType dtype = DType::kF32;
-  int64_t stride = 0;
-  bool k_contiguous = true;
-  // Of E4M3 alone; see scale_at.
-  const float* scale = nullptr;
-  int64_t scale_stride = 0;
-  ScaleTile tile{};
-  int64_t first_row = 0;
-
-  /// The scale of element (r, c) of the matrix as it lies in memory: row r is x when k_contiguous,
-  /// else k.
-  const float* scale_at(int64_t r, int64_t c) const {
-    return scale + tile_of(first_row + r, tile.rows) * scale_stride + tile_of(c, tile.cols);
-  }
-  /// Sides of tiles are 1 or 128 (check_operand in gemm.cpp).
-  static int64_t tile_of(int64_t i, int64_t side) { return side == 1 ? i : i / 128; }
-};
 
 struct GemmRange {
   int64_t begin = 0, count = 0;

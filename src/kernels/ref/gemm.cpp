@@ -1,7 +1,7 @@
 #include "kernels/ref/gemm.h"
 
+#include "kernels/ref/weights.h"
 #include "numerics/bf16.h"
-#include "numerics/e4m3.h"
 
 namespace fathom::kernels::ref {
 namespace {
@@ -10,12 +10,6 @@ double load(const ConstTensorView& x, int64_t r, int64_t c) {
   const int64_t i = r * x.stride[0] + c;
   if (x.dtype == DType::kF64) return x.as<double>()[i];
   return x.dtype == DType::kBF16 ? to_float(x.as<BF16>()[i]) : x.as<float>()[i];
-}
-
-float load_scaled(const GemmInput& x, int64_t r, int64_t c) {
-  const E4M3 code{static_cast<const uint8_t*>(x.values.data)[r * x.values.stride[0] + c]};
-  const int64_t scale_r = (x.first_row + r) / x.tile.rows, scale_c = c / x.tile.cols;
-  return to_float(code) * x.scale.as<float>()[scale_r * x.scale.stride[0] + scale_c];
 }
 
 double load_input(const GemmInput& x, int64_t r, int64_t c, GemmPrecision precision) {
@@ -47,7 +41,8 @@ void product(const TensorView& c, int64_t k_count, GemmOptions options, A a_at, 
 }  // namespace
 
 double input_at(const GemmInput& x, int64_t r, int64_t c) {
-  return x.scale ? load_scaled(x, r, c) : load(x.values, r, c);
+  const bool wide = x.values.dtype == DType::kF64;
+  return wide ? load(x.values, r, c) : static_cast<double>(weight_at(x, r, c));
 }
 
 void gemm_nt(const GemmInput& a, const GemmInput& b, TensorView c, GemmOptions options) {

@@ -16,8 +16,8 @@ void gemm_nn(const GemmInput& a_MK, const GemmInput& b_KN, TensorView c_MN,
 void gemm_tn(const GemmInput& a_KM, const GemmInput& b_KN, TensorView c_MN,
              GemmOptions options = {});
 
-/// Element (r, c) of an input before options.precision rounds it: E4M3 times its scale, rounded to
-/// F32.
+/// Element (r, c) of an input before options.precision rounds it: weight_at (ref/weights.h), or
+/// F64.
 double input_at(const GemmInput& x, int64_t r, int64_t c);
 
 /// One product a group, on the rows [offsets[g], offsets[g+1]).
