@@ -30,8 +30,7 @@ int64_t round_up(int64_t a, int64_t b) {
 
 /// The rows of A from `row` on.
 GemmOperand row_range(GemmOperand a, int64_t row) {
-  a.data = static_cast<const std::byte*>(a.data) +
-           row * a.stride * static_cast<int64_t>(size_of(a.dtype));
+  a.data = a.row(row);
   a.first_row += row;
   return a;
 }
