@@ -1,6 +1,9 @@
 #include "kernels/permute.h"
 
-#include "kernels/cpu/ops_common.h"
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/ops_scaled.h"
 
 namespace fathom::kernels {
 namespace {
@@ -59,6 +62,48 @@ void permute(Context& ctx, const ExpertPlan& plan, ConstTensorView x_TD, TensorV
   for_items(ctx, s, 8 * d, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) ops(ctx).row.copy(at(x, token[i]), at(y, i), d);
   });
+}
+
+void permute(Context& ctx, const ExpertPlan& plan, const ConstQuantizedView& x_TD,
+             const QuantizedView& y_SD) {
+  constexpr const char* kName = "permute";
+  const int64_t s = slots_of(plan), d = x_TD.cols(), tiles = scale_cols(d, kTile1x128);
+  check_same_device(kName, ctx, {plan.token_S, x_TD.codes, y_SD.codes});
+  check_shape(kName, "x", x_TD.codes, {tokens_of(plan), d});
+  check_shape(kName, "y", y_SD.codes, {s, d});
+  FATHOM_ASSERT(x_TD.tile == kTile1x128 && y_SD.tile == kTile1x128);
+  const ScaledCodes x = scaled_codes_of(kName, x_TD), y = scaled_codes_of(kName, y_SD);
+  const int32_t* token = plan.token_S.as<int32_t>();
+  for_items(ctx, s, 2 * d, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const ScaledCodes from = at(x, token[i]), to = at(y, i);
+      std::memcpy(to.codes, from.codes, static_cast<size_t>(d));
+      std::copy_n(from.scale + from.first_row * from.scale_stride, tiles,
+                  to.scale + to.first_row * to.scale_stride);
+    }
+  });
+}
+
+void permute_choices(Context& ctx, const ExpertPlan& plan, ConstTensorView x_TK, TensorView y_S) {
+  constexpr const char* kName = "permute_choices";
+  check_same_device(kName, ctx, {plan.slot_TK, x_TK, y_S});
+  check_shape(kName, "x", x_TK, {tokens_of(plan), choices_of(plan)});
+  check_shape(kName, "y", y_S, {slots_of(plan)});
+  const auto slot = plan.slot_TK.matrix<int32_t>();
+  const auto x = x_TK.matrix<float>();
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t k = 0; k < x.cols; ++k) y_S.as<float>()[slot(t, k)] = x(t, k);
+}
+
+void unpermute_choices(Context& ctx, const ExpertPlan& plan, ConstTensorView x_S, TensorView y_TK) {
+  constexpr const char* kName = "unpermute_choices";
+  check_same_device(kName, ctx, {plan.slot_TK, x_S, y_TK});
+  check_shape(kName, "x", x_S, {slots_of(plan)});
+  check_shape(kName, "y", y_TK, {tokens_of(plan), choices_of(plan)});
+  const auto slot = plan.slot_TK.matrix<int32_t>();
+  const auto y = y_TK.matrix<float>();
+  for (int64_t t = 0; t < y.rows; ++t)
+    for (int64_t k = 0; k < y.cols; ++k) y(t, k) = x_S.as<float>()[slot(t, k)];
 }
 
 void unpermute(Context& ctx, const ExpertPlan& plan, ConstTensorView y_SD,

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/context.h"
+#include "kernels/quantized.h"
 
 namespace fathom::kernels {
 
@@ -20,6 +21,13 @@ ExpertPlan plan_experts(Context& ctx, ConstTensorView expert_TK, int64_t experts
 
 /// y_SD[slot] = x_TD[token of slot]; dtypes F32 or BF16, converted if they differ.
 void permute(Context& ctx, const ExpertPlan& plan, ConstTensorView x_TD, TensorView y_SD);
+
+/// The same for a quantized matrix in tiles of 1x128: codes and scales.
+void permute(Context& ctx, const ExpertPlan& plan, const ConstQuantizedView& x_TD,
+             const QuantizedView& y_SD);
+/// One number for each (token, choice) to its slot and back: y_S[slot(t,k)] = x_TK[t,k]. F32.
+void permute_choices(Context& ctx, const ExpertPlan& plan, ConstTensorView x_TK, TensorView y_S);
+void unpermute_choices(Context& ctx, const ExpertPlan& plan, ConstTensorView x_S, TensorView y_TK);
 
 /// out_TD[t] += Σ_k weight_TK[t,k] · y_SD[slot(t,k)]. out F32; weight_TK F32, or empty for 1: then
 /// it is the backward of permute.

@@ -27,6 +27,35 @@ void dequantize(Context& ctx, const ConstQuantizedView& q, TensorView x_RC);
 void requantize(Context& ctx, const ConstQuantizedView& from, const QuantizedView& to,
                 ScaleFormat format);
 
+/// FP8 formats of a matrix product's inputs: E4M3 everywhere in the paper's recipe.
+enum class Float8 : uint8_t { kE4M3, kE5M2 };
+
+/// One scale for a whole matrix, in place of tiles.
+inline constexpr ScaleTile kPerTensor{0, 0};
+
+/// How values are rounded to FP8: the largest magnitude of each tile becomes that of the format.
+struct Rounding {
+  Float8 format = Float8::kE4M3;
+  ScaleTile tile = kTile1x128;  ///< 1x128, 128x1, 128x128 or kPerTensor
+  ScaleFormat scale = ScaleFormat::kF32;
+  bool operator==(const Rounding&) const = default;
+};
+
+/// y = x rounded to FP8 and back, F32 or BF16 (rounded once): in E4M3 the bits of quantize and
+/// dequantize, without codes between. For inputs of products that are used once: as BF16 they are
+/// what a product makes of the codes anyway. y may be x.
+void round_to_fp8(Context& ctx, const GemmInput& x_RC, const Rounding& rounding, TensorView y_RC);
+
+/// What rounding does to a matrix.
+struct RoundingStatistics {
+  float amax = 0;
+  double underflow = 0;   ///< share of the values not zero that become zero
+  double saturation = 0;  ///< share of all that get the format's largest magnitude
+};
+/// Reference speed; NaN and infinity count as neither.
+RoundingStatistics rounding_statistics(Context& ctx, const GemmInput& x_RC,
+                                       const Rounding& rounding);
+
 /// Where a fused operator puts a quantized output: empty for nowhere. Tiles of 1x128.
 struct QuantizedOutput {
   QuantizedView view;

@@ -16,9 +16,11 @@ struct BlockWeights {
   std::optional<MoeWeights> moe;  ///< mixture layers
 };
 
-/// What a block keeps for its backward.
+/// What a block keeps for its backward. In a recomputing pass the normed inputs lie in memory of
+/// the pass, valid until the next norm.
 struct BlockSaved {
   NormSaved input_norm, ffn_norm;  ///< hold the residual stream before each half
+  TensorView attention_x_TD;       ///< normed input of the attention
   MlaSaved attention;
   TensorView ffn_x_TD;  ///< normed input of the FFN
   MlpSaved mlp;
@@ -28,6 +30,7 @@ struct BlockSaved {
 struct BlockGradients {
   TensorView dattention_x_TD, dffn_x_TD;  ///< F32, gradients of the normed inputs
   MlaGradients attention;
+  ConstTensorView dmlp_TD;  ///< of the dense FFN's output
   MlpGradients mlp;
   MoeGradients moe;
 };
@@ -62,10 +65,17 @@ class Block {
                                 TensorView dresidual_TD) const;
   void backward_weight(const Pass& pass, const BlockSaved& saved, const BlockGradients& g) const;
 
+  /// Whether the FFN is a mixture of experts.
+  bool is_moe() const { return moe_.has_value(); }
   const Mla& mla() const { return mla_; }
   const BlockWeights& weights() const { return w_; }
 
  private:
+  TensorView normed_again(const Pass& pass, const Parameter& w, const NormSaved& saved,
+                          TensorView kept_TD) const;
+  void ffn_backward_weight(const Pass& pass, const BlockSaved& saved,
+                           const BlockGradients& g) const;
+
   const ModelConfig& config_;
   const BlockWeights& w_;
   Mla mla_;

@@ -21,31 +21,34 @@ struct MlaWeights {
 };
 
 /// Queries and the latent, before attention: computed the same way in training and with a cache.
+/// What a recomputing pass keeps of it is marked.
 struct MlaProjections {
-  TensorView q_a_TQ;         ///< [T, q_lora], empty without q_lora
+  TensorView q_a_TQ;         ///< [T, q_lora], empty without q_lora; kept
   TensorView q_a_normed_TQ;  ///<
   NormSaved q_norm;
-  TensorView q_TX;       ///< [T, H·(nope+rope)], rope part rotated
-  TensorView kv_a_TX;    ///< [T, C+R]: latent before its norm; rope key, rotated
+  TensorView q_TX;       ///< [T, H·(nope+rope)], rope part rotated; kept without q_lora
+  TensorView kv_a_TX;    ///< [T, C+R]: latent before its norm; rope key, rotated; kept
   TensorView latent_TC;  ///< [T, C], normed
   NormSaved latent_norm;
 };
 
 /// What MLA keeps for its backward.
 struct MlaSaved {
-  ConstTensorView x_TD;  ///< the normed input of the layer
   MlaProjections proj;
-  TensorView kv_TX;   ///< [T, H·(nope+v)]
-  TensorView out_TX;  ///< [T, H·v], input of o_proj
-  TensorView lse_TH;  ///< F32
+  TensorView kv_TX;                        ///< [T, H·(nope+v)]; empty in a recomputing pass
+  TensorView out_TX;                       ///< [T, H·v], input of o_proj; in an FP8 pass instead
+  TensorView out_packed_TB, out_scale_TG;  ///< as E5M6 (kernels/e5m6.h)
+  TensorView lse_TH;                       ///< F32
 };
 
 /// What backward_input leaves for backward_weight: the gradient of every Linear's and norm's
-/// output.
+/// output, and the inputs that the forward did not keep.
 struct MlaGradients {
   ConstTensorView dy_TD;
   TensorView dq_TX, dq_a_normed_TQ, dq_a_TQ;
   TensorView dkv_TX, dlatent_TC, dkv_a_TX;
+  MlaProjections proj;
+  TensorView out_TX;
 };
 
 class Mla {
@@ -59,12 +62,23 @@ class Mla {
   /// dx_TD (F32) = gradient of x_TD from dy_TD, the gradient of what forward added.
   MlaGradients backward_input(const Pass& pass, const MlaSaved& saved, ConstTensorView dy_TD,
                               TensorView dx_TD) const;
-  void backward_weight(const Pass& pass, const MlaSaved& saved, const MlaGradients& g) const;
+  void backward_weight(const Pass& pass, ConstTensorView x_TD, const MlaGradients& g) const;
 
   kernels::MlaShape shape() const;
 
  private:
-  void rotate(const Pass& pass, TensorView q_TX, TensorView k_rope_TR, bool inverse) const;
+  bool has_q_latent() const { return config_.q_lora_rank > 0; }
+  TensorView rope_key(const TensorView& kv_a_TX) const {
+    return kv_a_TX.col_range(config_.kv_lora_rank, config_.qk_rope_head_dim);
+  }
+  void rotate_queries(const Pass& pass, TensorView q_TX, bool inverse) const;
+  void rotate_key(const Pass& pass, TensorView k_rope_TR, bool inverse) const;
+  MlaProjections project_down(const Pass& pass, ConstTensorView x_TD) const;
+  void project_up(const Pass& pass, MlaProjections& p) const;
+  TensorView keys_values(const Pass& pass, const MlaProjections& p) const;
+  void attend(const Pass& pass, const MlaProjections& p, ConstTensorView kv_TX,
+              const MlaSaved& saved, TensorView residual_TD) const;
+  TensorView attention_output(const Pass& pass, const MlaSaved& saved) const;
 
   const ModelConfig& config_;
   const RopeTable& rope_;

@@ -3,46 +3,95 @@
 #include "kernels/swiglu.h"
 
 namespace fathom {
+namespace {
 
-MlpSaved mlp_forward(const Pass& pass, const MlpWeights& w, ConstTensorView x_TD,
-                     TensorView residual_TD) {
-  const int64_t tokens = x_TD.rows(), width = w.gate_proj.rows();
-  MlpSaved saved{x_TD, pass.alloc_activation(tokens, 2 * width)};
-  ArenaScope scope(pass.ctx.arena);
-  kernels::SwigluOutput out;
-  out.act_MN = pass.alloc_activation(tokens, width);
-  out.gate_up_MN2 = saved.gate_up_TF2;
-  kernels::gemm_nt_swiglu(pass.ctx, x_TD, w.gate_proj.operand(), w.up_proj.operand(), out,
-                          pass.precision);
-  linear_forward(pass, w.down_proj, out.act_MN, residual_TD, true);
-  return saved;
+std::vector<kernels::GemmInput> operands_of(const LinearGroups& groups) {
+  std::vector<kernels::GemmInput> all;
+  all.reserve(groups.weights.size());
+  for (const Parameter* w : groups.weights) all.push_back(w->operand());
+  return all;
 }
 
-MlpGradients mlp_backward_input(const Pass& pass, const MlpWeights& w, const MlpSaved& saved,
-                                ConstTensorView dy_TD, TensorView dx_TD, bool accumulate) {
-  const int64_t tokens = dy_TD.rows(), width = w.gate_proj.rows();
-  MlpGradients g{dy_TD, pass.alloc_activation(tokens, 2 * width),
-                 pass.alloc_activation(tokens, width)};
+/// Both products and the activation in one pass; with an emulated accumulator one after the other.
+void gate_up_forward(const Pass& pass, const MlpGroups& groups, LinearOperand& x_SD,
+                     const kernels::SwigluOutput& out) {
+  const LinearGroups gate = groups.linears(&MlpWeights::gate_proj);
+  const LinearGroups up = groups.linears(&MlpWeights::up_proj);
+  const int64_t width = groups.width();
+  if (!is_emulated(pass, gate.front()))
+    return kernels::grouped_gemm_nt_swiglu(pass.ctx, x_SD.with(gate.front()), operands_of(gate),
+                                           operands_of(up), out, groups.offsets, pass.precision);
+  grouped_linear_forward(pass, gate, x_SD, out.gate_up_MN2.col_range(0, width));
+  grouped_linear_forward(pass, up, x_SD, out.gate_up_MN2.col_range(width, width));
+  kernels::swiglu_forward(pass.ctx, out.gate_up_MN2, out.weight_M, out.act_MN, {});
+}
+
+}  // namespace
+
+LinearGroups MlpGroups::linears(Parameter MlpWeights::*member) const {
+  LinearGroups groups{{}, offsets};
+  groups.weights.reserve(weights.size());
+  for (const MlpWeights& w : weights) groups.weights.push_back(&(w.*member));
+  return groups;
+}
+
+MlpSaved mlp_forward(const Pass& pass, const MlpGroups& groups, LinearOperand& x_SD,
+                     ConstTensorView weight_S, TensorView y_SD, bool accumulate) {
+  const int64_t rows = y_SD.rows(), width = groups.width();
+  const bool in_fp8 = pass.keeps_fp8() && pass.in_fp8(groups.weights.front().gate_proj);
+  kernels::QuantizedView kept_fp8;
+  TensorView gate_up_SF2;
+  if (in_fp8)
+    kept_fp8 = pass.alloc_e4m3(rows, 2 * width);
+  else
+    gate_up_SF2 = pass.alloc_activation(rows, 2 * width);
+  ArenaScope scope(pass.ctx.arena);
+  if (in_fp8) gate_up_SF2 = pass.alloc_activation(rows, 2 * width);
+  kernels::SwigluOutput out;
+  out.act_MN = pass.alloc_activation(rows, width);
+  out.gate_up_MN2 = gate_up_SF2;
+  out.weight_M = weight_S;
+  gate_up_forward(pass, groups, x_SD, out);
+  if (in_fp8) kernels::quantize(pass.ctx, gate_up_SF2, kept_fp8, pass.fp8->scale);
+  LinearOperand act_SF(pass, OperandRole::kInput, out.act_MN);
+  grouped_linear_forward(pass, groups.linears(&MlpWeights::down_proj), act_SF, y_SD, accumulate);
+  return {in_fp8 ? kernels::GemmInput(kept_fp8) : kernels::GemmInput(gate_up_SF2)};
+}
+
+MlpGradients mlp_backward_input(const Pass& pass, const MlpGroups& groups, const MlpSaved& saved,
+                                LinearOperand& dy_SD, ConstTensorView weight_S, TensorView dx_SD,
+                                bool accumulate) {
+  const int64_t rows = dx_SD.rows(), width = groups.width();
+  MlpGradients g{pass.alloc_activation(rows, 2 * width), pass.alloc_activation(rows, width),
+                 weight_S ? pass.ctx.arena.alloc(DType::kF32, {rows}) : TensorView{}};
   {
     ArenaScope scope(pass.ctx.arena);
-    const TensorView dact_TF = pass.alloc_activation(tokens, width);
-    linear_backward_input(pass, w.down_proj, dy_TD, dact_TF);
-    kernels::SwigluGradients out;
-    out.dgate_up_TF2 = g.dgate_up_TF2;
-    out.act_TF = g.act_TF;
-    kernels::swiglu_backward(pass.ctx, saved.gate_up_TF2, {}, dact_TF, out);
+    const TensorView dact_SF = pass.alloc_activation(rows, width);
+    grouped_linear_backward_input(pass, groups.linears(&MlpWeights::down_proj), dy_SD, dact_SF);
+    kernels::swiglu_backward(pass.ctx, saved.gate_up_SF2, weight_S, dact_SF,
+                             {g.dgate_up_SF2, {}, g.act_SF, g.dweight_S});
   }
-  linear_backward_input(pass, w.gate_proj, g.dgate_up_TF2.col_range(0, width), dx_TD, accumulate);
-  linear_backward_input(pass, w.up_proj, g.dgate_up_TF2.col_range(width, width), dx_TD, true);
+  ArenaScope scope(pass.ctx.arena);
+  LinearOperand dgate_SF(pass, OperandRole::kGradient, g.dgate_up_SF2.col_range(0, width));
+  LinearOperand dup_SF(pass, OperandRole::kGradient, g.dgate_up_SF2.col_range(width, width));
+  grouped_linear_backward_input(pass, groups.linears(&MlpWeights::gate_proj), dgate_SF, dx_SD,
+                                accumulate);
+  grouped_linear_backward_input(pass, groups.linears(&MlpWeights::up_proj), dup_SF, dx_SD, true);
   return g;
 }
 
-void mlp_backward_weight(const Pass& pass, const MlpWeights& w, const MlpSaved& saved,
-                         const MlpGradients& g) {
-  const int64_t width = w.gate_proj.rows();
-  linear_backward_weight(pass, w.down_proj, g.dy_TD, g.act_TF);
-  linear_backward_weight(pass, w.gate_proj, g.dgate_up_TF2.col_range(0, width), saved.x_TD);
-  linear_backward_weight(pass, w.up_proj, g.dgate_up_TF2.col_range(width, width), saved.x_TD);
+void mlp_backward_weight(const Pass& pass, const MlpGroups& groups, const MlpGradients& g,
+                         LinearOperand& dy_SD, LinearOperand& x_SD) {
+  ArenaScope scope(pass.ctx.arena);
+  const int64_t width = groups.width();
+  LinearOperand act_SF(pass, OperandRole::kInputForWeight, g.act_SF);
+  const TensorView dgate = g.dgate_up_SF2.col_range(0, width);
+  const TensorView dup = g.dgate_up_SF2.col_range(width, width);
+  LinearOperand dgate_SF(pass, OperandRole::kGradientForWeight, dgate);
+  LinearOperand dup_SF(pass, OperandRole::kGradientForWeight, dup);
+  grouped_linear_backward_weight(pass, groups.linears(&MlpWeights::down_proj), dy_SD, act_SF);
+  grouped_linear_backward_weight(pass, groups.linears(&MlpWeights::gate_proj), dgate_SF, x_SD);
+  grouped_linear_backward_weight(pass, groups.linears(&MlpWeights::up_proj), dup_SF, x_SD);
 }
 
 }  // namespace fathom

@@ -26,37 +26,41 @@ struct BalanceLoss {
 
 /// What MoE keeps for its backward, filled phase by phase.
 struct MoeSaved {
-  ConstTensorView x_TD;  ///< the normed input
   // dispatch
-  TensorView scores_TE, expert_TK, weight_TK;
+  TensorView scores_TE, expert_TK;
   TensorView dscore_normalized_TE;  ///< from the balance loss; empty without it
   float balance_loss = 0;           ///< α-weighted, mean over sequences
   kernels::ExpertPlan plan;
-  TensorView dispatched_SD;
+  TensorView weight_S;               ///< F32, of each slot's token and choice
+  kernels::GemmInput dispatched_SD;  ///< as activations, or E4M3 in 1x128
   // experts
-  TensorView gate_up_SF2, expert_out_SD;
-  MlpSaved shared;
+  MlpSaved routed, shared;
+  TensorView expert_out_SD;  ///< for combine alone
 };
 
 struct MoeGradients {
-  TensorView dexpert_out_SD, dweight_TK;  // combine
-  TensorView dgate_up_SF2, act_SF;        // experts; act_SF is computed again
-  MlpGradients shared;
-  TensorView ddispatched_SD;  ///< F32
-  TensorView dlogits_TE;      // dispatch
+  kernels::GemmInput dexpert_out_SD;  // combine: as activations, or E4M3 in 1x128
+  MlpGradients routed, shared;        // experts
+  ConstTensorView dy_TD;              ///< of the shared experts' output
+  TensorView ddispatched_SD;          ///< F32
+  TensorView dlogits_TE;              // dispatch
 };
 
 /// The phases of a mixture layer, apart so that a schedule can overlap one micro-batch's
-/// communication (dispatch, combine) with another's computation.
+/// communication (dispatch, combine) with another's computation. The routing weights multiply the
+/// inputs of the experts' down_proj, so that combine is a plain sum and experts' outputs need not
+/// be kept. In FP8, rows are quantized with power-of-two scales before they are dispatched, tokens
+/// forward and gradients backward; what is combined is not.
 class Moe {
  public:
   Moe(const ModelConfig& config, const MoeWeights& weights) : config_(config), w_(weights) {}
 
   /// Gate, plan, and rows sorted by expert.
   MoeSaved dispatch(const Pass& pass, ConstTensorView x_TD, BalanceLoss balance) const;
-  /// Routed experts on the dispatched rows; residual_TD += shared experts.
-  void experts(const Pass& pass, MoeSaved& saved, TensorView residual_TD) const;
-  /// residual_TD += Σ_k weight · expert output.
+  /// Routed experts on the dispatched rows; residual_TD += shared experts(x_TD).
+  void experts(const Pass& pass, ConstTensorView x_TD, MoeSaved& saved,
+               TensorView residual_TD) const;
+  /// residual_TD += Σ_k expert output.
   void combine(const Pass& pass, const MoeSaved& saved, TensorView residual_TD) const;
 
   /// dresidual_TD F32: gradient of what the layer added to the residual stream.
@@ -68,9 +72,15 @@ class Moe {
   /// dx_TD (F32) += the routed experts' and the gate's parts.
   void dispatch_backward_input(const Pass& pass, const MoeSaved& saved, MoeGradients& g,
                                TensorView dx_TD) const;
-  void backward_weight(const Pass& pass, const MoeSaved& saved, const MoeGradients& g) const;
+  /// x_TD: the normed input again.
+  void backward_weight(const Pass& pass, ConstTensorView x_TD, const MoeSaved& saved,
+                       const MoeGradients& g) const;
 
  private:
+  MlpGroups routed(const MoeSaved& saved) const;
+  kernels::GemmInput dispatch_rows(const Pass& pass, const kernels::ExpertPlan& plan,
+                                   ConstTensorView x_TD, OperandRole role) const;
+
   const ModelConfig& config_;
   const MoeWeights& w_;
 };

@@ -5,15 +5,24 @@ namespace fathom {
 TensorView Mtp::merge(const Pass& pass, ConstTensorView embedding_TD, ConstTensorView hidden_TD,
                       MtpSaved& saved) const {
   const int64_t tokens = pass.tokens(), width = config_.hidden_size;
-  const auto eps = static_cast<float>(config_.rms_norm_eps);
-  saved.concat_TD2 = pass.alloc_activation(tokens, 2 * width);
-  saved.enorm =
-      norm_forward(pass, w_.enorm, eps, embedding_TD, saved.concat_TD2.col_range(0, width));
-  saved.hnorm =
-      norm_forward(pass, w_.hnorm, eps, hidden_TD, saved.concat_TD2.col_range(width, width));
+  const auto alloc_rstd = [&] { return pass.ctx.arena.alloc(DType::kF32, {tokens}); };
+  saved.enorm = {embedding_TD, alloc_rstd()};
+  saved.hnorm = {hidden_TD, alloc_rstd()};
   const TensorView residual_TD = pass.alloc_f32(tokens, width);
-  linear_forward(pass, w_.eh_proj, saved.concat_TD2, residual_TD);
+  if (!pass.recompute) saved.concat_TD2 = pass.alloc_activation(tokens, 2 * width);
+  ArenaScope scope(pass.ctx.arena);
+  const TensorView concat_TD2 =
+      saved.concat_TD2 ? saved.concat_TD2 : pass.alloc_activation(tokens, 2 * width);
+  concatenate(pass, saved, concat_TD2);
+  linear_forward(pass, w_.eh_proj, concat_TD2, residual_TD);
   return residual_TD;
+}
+
+void Mtp::concatenate(const Pass& pass, const MtpSaved& saved, TensorView concat_TD2) const {
+  const int64_t width = config_.hidden_size;
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  norm_forward(pass, w_.enorm, eps, saved.enorm, concat_TD2.col_range(0, width));
+  norm_forward(pass, w_.hnorm, eps, saved.hnorm, concat_TD2.col_range(width, width));
 }
 
 TensorView Mtp::head_norm(const Pass& pass, ConstTensorView residual_TD, MtpSaved& saved) const {
@@ -40,7 +49,11 @@ MtpGradients Mtp::backward_input(const Pass& pass, const MtpSaved& saved, Tensor
                       false);
   g.block = block_.backward_input(pass, saved.block, g.dblock_in_TD);
   g.dconcat_TD2 = pass.alloc_f32(tokens, 2 * width);
-  linear_backward_input(pass, w_.eh_proj, g.dblock_in_TD, g.dconcat_TD2);
+  {
+    ArenaScope scope(pass.ctx.arena);
+    LinearOperand dy(pass, OperandRole::kGradient, g.dblock_in_TD);
+    linear_backward_input(pass, w_.eh_proj, dy, g.dconcat_TD2);
+  }
   norm_backward_input(pass, w_.enorm, saved.enorm, g.dconcat_TD2.col_range(0, width), dembedding_TD,
                       true);
   norm_backward_input(pass, w_.hnorm, saved.hnorm, g.dconcat_TD2.col_range(width, width),
@@ -52,9 +65,21 @@ void Mtp::backward_weight(const Pass& pass, const MtpSaved& saved, const MtpGrad
   const int64_t width = config_.hidden_size;
   norm_backward_weight(pass, w_.shared_head_norm, saved.head_norm, g.dhidden_TD);
   block_.backward_weight(pass, saved.block, g.block);
-  linear_backward_weight(pass, w_.eh_proj, g.dblock_in_TD, saved.concat_TD2);
+  eh_backward_weight(pass, saved, g);
   norm_backward_weight(pass, w_.enorm, saved.enorm, g.dconcat_TD2.col_range(0, width));
   norm_backward_weight(pass, w_.hnorm, saved.hnorm, g.dconcat_TD2.col_range(width, width));
+}
+
+void Mtp::eh_backward_weight(const Pass& pass, const MtpSaved& saved, const MtpGradients& g) const {
+  ArenaScope scope(pass.ctx.arena);
+  TensorView concat_TD2 = saved.concat_TD2;
+  if (pass.recompute) {
+    concat_TD2 = pass.alloc_activation(pass.tokens(), 2 * config_.hidden_size);
+    concatenate(pass, saved, concat_TD2);
+  }
+  LinearOperand dy(pass, OperandRole::kGradientForWeight, g.dblock_in_TD);
+  LinearOperand x(pass, OperandRole::kInputForWeight, concat_TD2);
+  linear_backward_weight(pass, w_.eh_proj, dy, x);
 }
 
 }  // namespace fathom

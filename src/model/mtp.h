@@ -18,7 +18,7 @@ struct MtpWeights {
 
 struct MtpSaved {
   NormSaved enorm, hnorm;
-  TensorView concat_TD2;  ///< [T, 2D]: enorm(embedding), hnorm(hidden)
+  TensorView concat_TD2;  ///< [T, 2D]: enorm(embedding), hnorm(hidden); empty if recomputing
   BlockSaved block;
   NormSaved head_norm;
 };
@@ -56,6 +56,9 @@ class Mtp {
   const Block& block() const { return block_; }
 
  private:
+  void concatenate(const Pass& pass, const MtpSaved& saved, TensorView concat_TD2) const;
+  void eh_backward_weight(const Pass& pass, const MtpSaved& saved, const MtpGradients& g) const;
+
   const ModelConfig& config_;
   const MtpWeights& w_;
   Block block_;

@@ -12,10 +12,16 @@ struct NormSaved {
   TensorView rstd_T;  ///< F32
 };
 
+/// Into memory for 1/rms that there is already.
+inline void norm_forward(const Pass& pass, const Parameter& w, float eps, const NormSaved& saved,
+                         TensorView y_TD) {
+  kernels::rmsnorm_forward(pass.ctx, saved.x_TD, w.weight, eps, y_TD, saved.rstd_T);
+}
+
 inline NormSaved norm_forward(const Pass& pass, const Parameter& w, float eps, ConstTensorView x_TD,
                               TensorView y_TD) {
   NormSaved saved{x_TD, pass.ctx.arena.alloc(DType::kF32, {x_TD.rows()})};
-  kernels::rmsnorm_forward(pass.ctx, x_TD, w.weight, eps, y_TD, saved.rstd_T);
+  norm_forward(pass, w, eps, saved, y_TD);
   return saved;
 }
 

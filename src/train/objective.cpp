@@ -11,7 +11,7 @@ namespace {
 void count_loads(const TransformerSaved& saved, ExpertLoads& loads) {
   size_t layer = 0;
   saved.for_each_block([&](const BlockSaved& block) {
-    if (!block.moe.x_TD) return;
+    if (!block.moe.plan.offset_E1) return;
     const TensorView& offsets = block.moe.plan.offset_E1;
     const auto experts = static_cast<size_t>(offsets.elements() - 1);
     if (layer == loads.size()) loads.emplace_back(experts);
@@ -25,6 +25,18 @@ double balance_of(const TransformerSaved& saved) {
   double loss = 0;
   saved.for_each_block([&](const BlockSaved& block) { loss += block.moe.balance_loss; });
   return loss;
+}
+
+// With the memory that layers share.
+Pass make_pass(Context& ctx, const ModelConfig& config, const PassOptions& options,
+               std::span<const int32_t> positions, std::span<const int64_t> offsets) {
+  Pass pass{ctx,         options.precision, positions,       offsets,
+            options.fp8, options.recompute, options.observer};
+  const int64_t tokens = pass.tokens(), width = config.hidden_size;
+  if (options.recompute) pass.normed_TD = pass.alloc_activation(tokens, width);
+  if (config.n_routed_experts > 0)
+    pass.expert_out_SD = pass.alloc_activation(tokens * config.num_experts_per_tok, width);
+  return pass;
 }
 
 // The MTP chain: forward through all depths, then backward from the last. dhidden_TD receives the
@@ -95,22 +107,21 @@ ObjectiveLosses& ObjectiveLosses::operator+=(const ObjectiveLosses& other) {
 }
 
 ObjectiveLosses objective_forward_backward(Context& ctx, const Transformer& model,
-                                           const TokenWindows& windows,
-                                           kernels::GemmPrecision precision,
+                                           const TokenWindows& windows, const PassOptions& options,
                                            const ObjectiveScales& scales, ExpertLoads* loads) {
   ArenaScope scope(ctx.arena);
   const std::vector<int32_t> positions = windows.positions(), inputs = windows.inputs(0);
   const std::vector<int64_t> offsets = windows.offsets();
-  const Pass pass{ctx, precision, positions, offsets};
+  const Pass pass = make_pass(ctx, model.config(), options, positions, offsets);
   TransformerSaved saved;
   ObjectiveLosses losses;
   losses.tokens = windows.count();
   const TensorView hidden_TD = model.forward(pass, inputs, scales.balance, saved);
   const TensorView dhidden_TD = pass.alloc_f32(hidden_TD.rows(), hidden_TD.cols());
   const Parameter& head = model.weights().lm_head;
-  losses.main =
-      kernels::head_loss_forward_backward(ctx, hidden_TD, head.weight, windows.columns(1),
-                                          scales.main, {}, dhidden_TD, head.grad, precision);
+  losses.main = kernels::head_loss_forward_backward(ctx, hidden_TD, head.weight, windows.columns(1),
+                                                    scales.main, {}, dhidden_TD, head.grad,
+                                                    options.precision);
   if (!scales.mtp.empty())
     losses.mtp = mtp_forward_backward(pass, model, windows, scales, hidden_TD, dhidden_TD, saved);
   model.backward(pass, inputs, saved, dhidden_TD);
@@ -121,7 +132,7 @@ ObjectiveLosses objective_forward_backward(Context& ctx, const Transformer& mode
 
 ObjectiveLosses sequence_forward_backward(Context& ctx, const Transformer& model,
                                           std::span<const int32_t> token_T,
-                                          kernels::GemmPrecision precision, double mtp_lambda,
+                                          const PassOptions& options, double mtp_lambda,
                                           double balance_alpha) {
   const auto tokens = static_cast<int64_t>(token_T.size());
   const int64_t depth = mtp_lambda > 0 ? model.config().num_nextn_predict_layers : 0;
@@ -135,22 +146,22 @@ ObjectiveLosses sequence_forward_backward(Context& ctx, const Transformer& model
     scales.mtp.push_back(static_cast<float>(mtp_lambda / static_cast<double>(depth) /
                                             static_cast<double>(tokens - k - 1)));
   scales.balance.alpha = static_cast<float>(balance_alpha);
-  return objective_forward_backward(ctx, model, {window.data(), 1, tokens, 1 + depth}, precision,
+  return objective_forward_backward(ctx, model, {window.data(), 1, tokens, 1 + depth}, options,
                                     scales, nullptr);
 }
 
 ObjectiveLosses objective_forward(Context& ctx, const Transformer& model,
-                                  const TokenWindows& windows, kernels::GemmPrecision precision) {
+                                  const TokenWindows& windows, const PassOptions& options) {
   ArenaScope scope(ctx.arena);
   const std::vector<int32_t> positions = windows.positions(), inputs = windows.inputs(0);
   const std::vector<int64_t> offsets = windows.offsets();
-  const Pass pass{ctx, precision, positions, offsets};
+  const Pass pass = make_pass(ctx, model.config(), options, positions, offsets);
   TransformerSaved saved;
   const TensorView hidden_TD = model.forward(pass, inputs, {}, saved);
   ObjectiveLosses losses;
   losses.tokens = windows.count();
   losses.main = kernels::head_loss_forward(ctx, hidden_TD, model.weights().lm_head.weight,
-                                           windows.columns(1), {}, precision);
+                                           windows.columns(1), {}, options.precision);
   return losses;
 }
 

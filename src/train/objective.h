@@ -51,8 +51,7 @@ using ExpertLoads = std::vector<std::vector<int64_t>>;
 /// The training objective on one micro-batch (TR eqs 17-25): next-token cross-entropy, MTP losses
 /// and the sequence-wise balance loss; adds to the gradients of all weights. loads may be null.
 ObjectiveLosses objective_forward_backward(Context& ctx, const Transformer& model,
-                                           const TokenWindows& windows,
-                                           kernels::GemmPrecision precision,
+                                           const TokenWindows& windows, const PassOptions& options,
                                            const ObjectiveScales& scales, ExpertLoads* loads);
 
 /// The objective of one whole sequence (at least 2 + D tokens when mtp_lambda > 0), as its
@@ -61,11 +60,11 @@ ObjectiveLosses objective_forward_backward(Context& ctx, const Transformer& mode
 /// gradients of all weights; the losses are returned as objective_forward_backward's.
 ObjectiveLosses sequence_forward_backward(Context& ctx, const Transformer& model,
                                           std::span<const int32_t> token_T,
-                                          kernels::GemmPrecision precision, double mtp_lambda,
+                                          const PassOptions& options, double mtp_lambda,
                                           double balance_alpha);
 
 /// Next-token loss only, without gradients: evaluation.
 ObjectiveLosses objective_forward(Context& ctx, const Transformer& model,
-                                  const TokenWindows& windows, kernels::GemmPrecision precision);
+                                  const TokenWindows& windows, const PassOptions& options);
 
 }  // namespace fathom::train

@@ -1,6 +1,7 @@
 #include "kernels/quantize.h"
 
 #include "numerics/e4m3.h"
+#include "numerics/e5m2.h"
 #include "quantized_test.h"
 
 namespace fathom {
@@ -156,6 +157,102 @@ TEST(Requantize, PowersOfTwoAddNoErrorToNormalValues) {
     if (std::abs(value) < 0x1p-6 * greatest_scale) continue;
     ASSERT_EQ(value, after.as<float>()[i]) << i;
   }
+}
+
+void expect_same_or_nan(const std::vector<double>& actual, const std::vector<double>& expected) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i)
+    ASSERT_TRUE(actual[i] == expected[i] ? std::signbit(actual[i]) == std::signbit(expected[i])
+                                         : std::isnan(actual[i]) && std::isnan(expected[i]))
+        << i << ": " << actual[i] << ", expected " << expected[i];
+}
+
+TEST(RoundToFp8, IsDequantizeOfQuantized) {
+  TestContext tc;
+  for (const auto [rows, cols] : kShapes)
+    for (const DType type : kFloatTypes)
+      for (const ScaleTile tile : kTiles)
+        for (const ScaleFormat format : kFormats) {
+          const Padded x(type, rows, cols, 6, 1), y(type, rows, cols, 3, 2),
+              z(type, rows, cols, 1, 3);
+          fill_uneven(x.view);
+          if (rows > 2) set_element(x.view, x.view.stride[0], NAN);
+          if (rows > 3) set_element(x.view, 3 * x.view.stride[0] + 1, INFINITY);
+          const QuantizedStorage q(rows, cols, tile);
+          quantize(tc.ctx, x.view, q.view, format);
+          dequantize(tc.ctx, q.view, z.view);
+          round_to_fp8(tc.ctx, x.view, {Float8::kE4M3, tile, format}, y.view);
+          expect_same_or_nan(values(y.view), values(z.view));
+          round_to_fp8(tc.ctx, x.view, {Float8::kE4M3, tile, format}, x.view);
+          expect_same_or_nan(values(x.view), values(z.view));
+        }
+}
+
+TEST(RoundToFp8, TakesCodesWithScales) {
+  TestContext tc;
+  const Tensor x = random_tensor(DType::kF32, {200, 300}, 1), plain(DType::kF32, {200, 300});
+  const Tensor y(DType::kBF16, {200, 300}), z(DType::kBF16, {200, 300});
+  const QuantizedStorage q(200, 300, kTile1x128);
+  quantize(tc.ctx, x, q.view, ScaleFormat::kPowerOfTwo);
+  dequantize(tc.ctx, q.view, plain);
+  const Rounding rounding{Float8::kE4M3, kTile128x1, ScaleFormat::kPowerOfTwo};
+  round_to_fp8(tc.ctx, q.view, rounding, y);
+  round_to_fp8(tc.ctx, plain, rounding, z);
+  EXPECT_EQ(bits(y), bits(z));
+}
+
+// The definition, value by value: scale = amax of the tile / largest magnitude.
+TEST(RoundToFp8, RoundsToE5M2AndToOneScale) {
+  TestContext tc;
+  for (const ScaleTile tile : {kTile1x128, kTile128x1, kBlock128x128, kPerTensor})
+    for (const Float8 format : {Float8::kE4M3, Float8::kE5M2}) {
+      const int64_t rows = 150, cols = 260;
+      const Padded x(DType::kF32, rows, cols, 6, 1), y(DType::kF32, rows, cols, 3, 2);
+      fill_uneven(x.view);
+      round_to_fp8(tc.ctx, x.view, {format, tile, ScaleFormat::kF32}, y.view);
+      const bool e5m2 = format == Float8::kE5M2;
+      const float max = e5m2 ? kE5M2Max : kE4M3Max;
+      const ScaleTile t = tile == kPerTensor ? ScaleTile{rows, cols} : tile;
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < cols; ++c) {
+          float amax = max * 0x1p-120f;
+          for (int64_t i = r / t.rows * t.rows; i < std::min(rows, (r / t.rows + 1) * t.rows); ++i)
+            for (int64_t j = c / t.cols * t.cols; j < std::min(cols, (c / t.cols + 1) * t.cols);
+                 ++j)
+              amax = std::max(amax, std::abs(element(x.view, i * x.view.stride[0] + j)));
+          const float scaled = element(x.view, r * x.view.stride[0] + c) * (max / amax);
+          const float code = e5m2 ? to_float(to_e5m2(scaled)) : to_float(to_e4m3(scaled));
+          ASSERT_EQ(element(y.view, r * y.view.stride[0] + c), code * (amax / max))
+              << r << ", " << c;
+          if (t.cols > 128 && r > 2) return;  // a tile as large as the matrix: a few rows will do
+        }
+    }
+}
+
+TEST(RoundToFp8, SameBitsForAnyTeam) {
+  const Tensor x = random_tensor(DType::kBF16, {389, 513}, 1);
+  for (const ScaleTile tile : {kTile128x1, kPerTensor})
+    expect_same_for_threads([&](Context& ctx) {
+      const Tensor y(DType::kBF16, {389, 513});
+      round_to_fp8(ctx, x, {Float8::kE4M3, tile, ScaleFormat::kF32}, y);
+      return bits(y);
+    });
+}
+
+TEST(RoundingStatistics, CountsWhatIsLostAndWhatIsLargest) {
+  TestContext tc;
+  const Tensor x(DType::kF32, {2, 256});
+  float* v = x.as<float>();
+  v[0] = 448, v[1] = -448, v[2] = 300, v[3] = 0x1p-11f;  // the last is below half of 2^-9
+  v[256] = 1;                                            // a tile of its own
+  const Rounding rows{Float8::kE4M3, kTile1x128, ScaleFormat::kF32};
+  const RoundingStatistics s = rounding_statistics(tc.ctx, x, rows);
+  EXPECT_EQ(s.amax, 448);
+  EXPECT_DOUBLE_EQ(s.underflow, 1.0 / 5);
+  EXPECT_DOUBLE_EQ(s.saturation, 3.0 / 512);
+  const RoundingStatistics whole =
+      rounding_statistics(tc.ctx, x, {Float8::kE4M3, kPerTensor, ScaleFormat::kF32});
+  EXPECT_DOUBLE_EQ(whole.saturation, 2.0 / 512);
 }
 
 TEST(Quantize, RowRangesShareTheScales) {

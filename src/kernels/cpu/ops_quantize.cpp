@@ -1,4 +1,5 @@
 #include "kernels/cpu/vec_quantize.h"
+#include "numerics/e5m2.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
@@ -45,19 +46,19 @@ void quantize_rows(const X& x, const ScaledCodes& q, bool power_of_two, int64_t 
 }
 
 /// From the amax of each column to the inverse scale of each column.
-void scale_columns(float* v, float* scale, bool power_of_two, int64_t cols) {
+void scale_columns(float* v, float* scale, bool power_of_two, int64_t cols, float max) {
   for_vectors(cols, [&](int64_t c, auto part) {
-    const TileScale<VecF> s = tile_scale(load(v + c, part), power_of_two);
+    const TileScale<VecF> s = tile_scale(load(v + c, part), power_of_two, max);
     store(scale + c, s.scale, part);
     store(v + c, s.inverse, part);
   });
 }
-void scale_blocks(float* v, float* scale, bool power_of_two, int64_t cols) {
+void scale_blocks(float* v, float* scale, bool power_of_two, int64_t cols, float max) {
   for (int64_t begin = 0; begin < cols; begin += kTileSize) {
     const int64_t n = cols - begin < kTileSize ? cols - begin : kTileSize;
-    VecF max = {};
-    for_vectors(n, [&](int64_t i, auto part) { max = max_vec(load(v + begin + i, part), max); });
-    const TileScale<float> s = tile_scale(max_lane(max), power_of_two);
+    VecF amax = {};
+    for_vectors(n, [&](int64_t i, auto part) { amax = max_vec(load(v + begin + i, part), amax); });
+    const TileScale<float> s = tile_scale(max_lane(amax), power_of_two, max);
     scale[begin / kTileSize] = s.scale;
     for_vectors(n, [&](int64_t i, auto part) { store(v + begin + i, splat(s.inverse), part); });
   }
@@ -67,23 +68,30 @@ void scale_blocks(float* v, float* scale, bool power_of_two, int64_t cols) {
 /// short enough for the second pass over it to be from cache.
 constexpr int64_t kStripCols = 512;
 
+/// v[c] = the largest magnitude of column col + c over at most 128 rows, whose results will go to
+/// `to`, `stride` elements a row.
+template <class X, class To>
+void amax_of_columns(const X& x, int64_t row, int64_t col, int64_t rows, int64_t cols, const To* to,
+                     int64_t stride, float* v) {
+  constexpr int64_t kAhead = 4;  // rows prefetched: hardware does not foresee the end of a run
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto from = x.row(row + r), ahead = x.row(row + (r + kAhead < rows ? r + kAhead : r));
+    for_vectors(cols, [&](int64_t c, auto part) {
+      ahead.prefetch(col + c);
+      __builtin_prefetch(to + r * stride + c, 1);
+      store(v + c, max_vec(abs_vec(from.load_at(col + c, part)), load(v + c, part)), part);
+    });
+  }
+}
+
 /// At most 128 rows and kStripCols columns from (row, col) on, in tiles of 128x128 or 128x1.
 template <class X>
 void quantize_strip(const X& x, const ScaledCodes& q, int64_t row, int64_t col, bool power_of_two,
                     int64_t rows, int64_t cols) {
-  constexpr int64_t kAhead = 4;  // rows prefetched: hardware does not foresee the end of a run
   float v[kStripCols] = {};
-  for (int64_t r = 0; r < rows; ++r) {
-    const auto from = x.row(row + r), ahead = x.row(row + (r + kAhead < rows ? r + kAhead : r));
-    const E4M3* codes = q.codes + (row + r) * q.stride + col;
-    for_vectors(cols, [&](int64_t c, auto part) {
-      ahead.prefetch(col + c);
-      __builtin_prefetch(codes + c, 1);
-      store(v + c, max_vec(abs_vec(from.load_at(col + c, part)), load(v + c, part)), part);
-    });
-  }
+  amax_of_columns(x, row, col, rows, cols, q.codes + row * q.stride + col, q.stride, v);
   float* scale = q.scale + (q.first_row + row) / kTileSize * q.scale_stride + col / q.tile_cols;
-  (q.tile_cols == 1 ? scale_columns : scale_blocks)(v, scale, power_of_two, cols);
+  (q.tile_cols == 1 ? scale_columns : scale_blocks)(v, scale, power_of_two, cols, kE4M3Max);
   for (int64_t r = 0; r < rows; ++r) {
     const auto from = x.row(row + r);
     E4M3* codes = q.codes + (row + r) * q.stride + col;
@@ -113,6 +121,117 @@ void dequantize(const ScaledCodes& q, MutableRows y, int64_t rows, int64_t cols)
       for_vectors(cols, [&](int64_t c, auto part) { store(out + c, row.load_at(c, part), part); });
     }
   });
+}
+
+struct RoundE4M3 {
+  static constexpr int kMantissa = 3, kLeastExponent = -6;
+  static constexpr float kMax = kE4M3Max;
+};
+struct RoundE5M2 {
+  static constexpr int kMantissa = 2, kLeastExponent = -14;
+  static constexpr float kMax = kE5M2Max;
+};
+
+/// |x| <= kMax to the nearest value of the format, ties to even: added to 2^23 units of its last
+/// place, x loses what is below one.
+template <class Format>
+VecF to_format(VecF x) {
+  constexpr uint32_t kLeast = static_cast<uint32_t>(127 + Format::kLeastExponent) << 23;
+  const VecU u = bit_cast_vec<VecU>(x), sign = u & 0x80000000u;
+  VecU exponent = u & 0x7f800000u;
+  exponent = exponent < VecU{} + kLeast ? VecU{} + kLeast : exponent;
+  const VecF big = bit_cast_vec<VecF>(exponent + (uint32_t{23 - Format::kMantissa} << 23));
+  const VecF magnitude = (abs_vec(x) + big) - big;
+  return bit_cast_vec<VecF>(bit_cast_vec<VecU>(magnitude) | sign);
+}
+
+/// 1x128.
+template <class Format, class X, class Y>
+void round_rows(const X& x, Y* y, int64_t stride, bool power_of_two, int64_t rows, int64_t cols) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t begin = 0; begin < cols; begin += kTileSize) {
+      const int64_t n = cols - begin < kTileSize ? cols - begin : kTileSize;
+      const auto row = x.row(r);
+      float v[kTileSize];
+      VecF max = {};
+      for_vectors(n, [&](int64_t i, auto part) {
+        const VecF value = row.load_at(begin + i, part);
+        store(v + i, value, part);
+        max = max_vec(abs_vec(value), max);
+      });
+      const TileScale<float> s = tile_scale(max_lane(max), power_of_two, Format::kMax);
+      for_vectors(n, [&](int64_t i, auto part) {
+        store(y + r * stride + begin + i,
+              to_format<Format>(load(v + i, part) * s.inverse) * s.scale, part);
+      });
+    }
+}
+
+template <class Format, class X, class Y>
+void round_strip(const X& x, Y* y, int64_t stride, const RoundingTile& tile, int64_t row,
+                 int64_t col, int64_t rows, int64_t cols) {
+  float v[kStripCols] = {}, per_block[kStripCols / kTileSize], scale[kStripCols];
+  Y* to = y + row * stride + col;
+  amax_of_columns(x, row, col, rows, cols, to, stride, v);
+  if (tile.cols == 1) {
+    scale_columns(v, scale, tile.power_of_two, cols, Format::kMax);
+  } else {
+    scale_blocks(v, per_block, tile.power_of_two, cols, Format::kMax);
+    for (int64_t c = 0; c < cols; ++c) scale[c] = per_block[c / kTileSize];
+  }
+  for (int64_t r = 0; r < rows; ++r, to += stride) {
+    const auto from = x.row(row + r);
+    for_vectors(cols, [&](int64_t c, auto part) {
+      const VecF code = to_format<Format>(from.load_at(col + c, part) * load(v + c, part));
+      store(to + c, code * load(scale + c, part), part);
+    });
+  }
+}
+
+template <class Format, class X, class Y>
+void round_all(const X& x, Y* y, int64_t stride, const RoundingTile& tile, int64_t rows,
+               int64_t cols) {
+  const TileScale<float> s = tile_scale(tile.amax, tile.power_of_two, Format::kMax);
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto from = x.row(r);
+    for_vectors(cols, [&](int64_t c, auto part) {
+      store(y + r * stride + c, to_format<Format>(from.load_at(c, part) * s.inverse) * s.scale,
+            part);
+    });
+  }
+}
+
+template <class Format>
+void round_as(const Source& source, MutableRows y, const RoundingTile& tile, int64_t rows,
+              int64_t cols) {
+  const auto at_most_of = [](int64_t n, int64_t limit) { return n < limit ? n : limit; };
+  with_source(source, [&](auto x) {
+    with_type(y.bf16, [&](auto t) {
+      auto* to = static_cast<decltype(t)*>(y.data);
+      if (tile.rows == 0) return round_all<Format>(x, to, y.stride, tile, rows, cols);
+      if (tile.rows == 1) return round_rows<Format>(x, to, y.stride, tile.power_of_two, rows, cols);
+      for (int64_t r = 0; r < rows; r += kTileSize)
+        for (int64_t c = 0; c < cols; c += kStripCols)
+          round_strip<Format>(x, to, y.stride, tile, r, c, at_most_of(rows - r, kTileSize),
+                              at_most_of(cols - c, kStripCols));
+    });
+  });
+}
+
+void round(const Source& x, MutableRows y, const RoundingTile& tile, int64_t rows, int64_t cols) {
+  (tile.e5m2 ? round_as<RoundE5M2> : round_as<RoundE4M3>)(x, y, tile, rows, cols);
+}
+
+float amax(const Source& source, int64_t rows, int64_t cols) {
+  VecF max = {};
+  with_source(source, [&](auto x) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const auto from = x.row(r);
+      for_vectors(
+          cols, [&](int64_t c, auto part) { max = max_vec(abs_vec(from.load_at(c, part)), max); });
+    }
+  });
+  return max_lane(max);
 }
 
 /// The power of two 2^(e − bits + 1) for max in [2^e, 2^(e+1)): what is left of numbers aligned to
@@ -177,6 +296,7 @@ void emulated_dot(const EmulatedUnit& unit, const float* a, const float* a_scale
 
 }  // namespace
 
-const QuantizeOps kQuantizeOps = {decode, decode_bf16, encode, quantize, dequantize, emulated_dot};
+const QuantizeOps kQuantizeOps = {decode,     decode_bf16, encode, quantize,
+                                  dequantize, round,       amax,   emulated_dot};
 
 }  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

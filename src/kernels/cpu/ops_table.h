@@ -123,6 +123,14 @@ struct EmulatedUnit {
 };
 inline constexpr int64_t kEmulatedPanel = 16;  ///< columns of an emulated product side by side
 
+/// kernels/quantize.h's Rounding of one piece of a matrix, cut at whole tiles. tile_rows 0: one
+/// scale, of `amax`.
+struct RoundingTile {
+  bool e5m2, power_of_two;
+  int64_t rows, cols;
+  float amax;
+};
+
 struct QuantizeOps {
   /// Codes to value · scale, in F32 or rounded to BF16, and back: what vec_e4m3.h offers.
   void (*decode)(const E4M3* codes, float scale, float* y, int64_t n);
@@ -132,6 +140,11 @@ struct QuantizeOps {
   void (*quantize)(const Source& x, const ScaledCodes& q, bool power_of_two, int64_t rows,
                    int64_t cols);
   void (*dequantize)(const ScaledCodes& q, MutableRows y, int64_t rows, int64_t cols);
+  /// y may be x.
+  void (*round)(const Source& x, MutableRows y, const RoundingTile& tile, int64_t rows,
+                int64_t cols);
+  /// The largest magnitude; NaN does not count.
+  float (*amax)(const Source& x, int64_t rows, int64_t cols);
   /// out[j] = Σ_k a[k]·b[k·kEmulatedPanel + j], values being those of codes; scales one a block.
   void (*emulated_dot)(const EmulatedUnit& unit, const float* a, const float* a_scale,
                        const float* b, const float* b_scale, int64_t depth, float* out);

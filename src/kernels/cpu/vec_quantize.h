@@ -37,16 +37,17 @@ inline float max_lane(VecF v) {
 #endif
 }
 
-/// A tile's scale and what its values are multiplied by.
+/// A tile's scale and what its values are multiplied by. max: the format's largest magnitude.
 template <class T>
 struct TileScale {
   T scale, inverse;
 };
 
-inline TileScale<float> tile_scale(float amax, bool power_of_two) {
-  amax = amax > kE4M3LeastAmax ? amax : kE4M3LeastAmax;
-  const float exact = amax / kE4M3Max;
-  if (!power_of_two) return {exact, kE4M3Max / amax};
+inline TileScale<float> tile_scale(float amax, bool power_of_two, float max = kE4M3Max) {
+  const float least = max * (kE4M3LeastAmax / kE4M3Max);
+  amax = amax > least ? amax : least;
+  const float exact = amax / max;
+  if (!power_of_two) return {exact, max / amax};
   uint32_t u;
   __builtin_memcpy(&u, &exact, sizeof u);
   u = (u + 0x7fffffu) & 0x7f800000u;
@@ -55,10 +56,10 @@ inline TileScale<float> tile_scale(float amax, bool power_of_two) {
   return {scale, 1 / scale};
 }
 
-inline TileScale<VecF> tile_scale(VecF amax, bool power_of_two) {
-  amax = max_vec(amax, splat(kE4M3LeastAmax));
-  const VecF exact = amax / kE4M3Max;
-  if (!power_of_two) return {exact, kE4M3Max / amax};
+inline TileScale<VecF> tile_scale(VecF amax, bool power_of_two, float max = kE4M3Max) {
+  amax = max_vec(amax, splat(max * (kE4M3LeastAmax / kE4M3Max)));
+  const VecF exact = amax / max;
+  if (!power_of_two) return {exact, max / amax};
   const VecU up = (bit_cast_vec<VecU>(exact) + 0x7fffffu) & 0x7f800000u;
   const VecF scale = bit_cast_vec<VecF>(up);
   return {scale, 1.0f / scale};

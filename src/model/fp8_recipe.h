@@ -1,0 +1,46 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/emulated_gemm.h"
+#include "kernels/quantize.h"
+
+namespace fathom {
+
+/// What a matrix is to a Linear y = x·Wᵀ. Its three products contract over different dimensions,
+/// and tiles lie along the contracted one.
+enum class OperandRole : uint8_t {
+  kInput,              ///< x in y = x·Wᵀ
+  kGradient,           ///< dy in dx = dy·W
+  kInputForWeight,     ///< x in dW = dyᵀ·x
+  kGradientForWeight,  ///< dy in dW = dyᵀ·x
+};
+
+/// The FP8 mixed-precision recipe (spec C; report section 3.3) with its choices, which default to
+/// the paper's. Weights are E4M3, quantized once a step from FP32 master weights.
+struct Fp8Recipe {
+  /// Of all scales but those of the input of o_proj and of what experts receive, forward and
+  /// backward: these are powers of two always.
+  kernels::ScaleFormat scale = kernels::ScaleFormat::kF32;
+  kernels::ScaleTile weight_tile = kernels::kBlock128x128;
+  kernels::ScaleTile input_tile = kernels::kTile1x128;
+  kernels::ScaleTile gradient_tile = kernels::kTile1x128;
+  kernels::ScaleTile input_for_weight_tile = kernels::kTile128x1;
+  kernels::ScaleTile gradient_for_weight_tile = kernels::kTile128x1;
+  kernels::Float8 gradient_format = kernels::Float8::kE4M3;
+  /// Products as a tensor core accumulates them; empty: in FP32.
+  std::optional<kernels::TensorCoreAccumulator> accumulator;
+  /// Modules that stay BF16: parts of parameter names between dots, such as "o_proj" or "layers.0".
+  /// Published checkpoints keep eh_proj in BF16.
+  std::vector<std::string> bf16_modules = {"eh_proj"};
+
+  kernels::Rounding rounding(OperandRole role) const;
+  /// Whether a parameter is the weight of a Linear that multiplies in FP8. Embedding, output head,
+  /// gate and norms never are.
+  bool covers(std::string_view parameter) const;
+};
+
+}  // namespace fathom
