@@ -19,9 +19,16 @@ TensorView Arena::alloc(DType dtype, std::initializer_list<int64_t> shape) {
 }
 
 void* Arena::alloc_bytes(size_t bytes) {
-  bytes = std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  void* p = take(std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment));
+  peak_ = std::max(peak_, used());
+  return p;
+}
+
+void* Arena::take(size_t bytes) {
+  const size_t before = used();
   while (position_.block < blocks_.size()) {
-    const Block& b = blocks_[position_.block];
+    Block& b = blocks_[position_.block];
+    if (position_.offset == 0) b.begin = before;
     if (position_.offset + bytes <= b.size) {
       void* p = b.data + position_.offset;
       position_.offset += bytes;
@@ -32,9 +39,13 @@ void* Arena::alloc_bytes(size_t bytes) {
   // Doubling keeps the number of blocks, and so the space lost at their ends, small.
   const size_t last = blocks_.empty() ? kMinBlock / 2 : blocks_.back().size;
   const size_t size = std::max(bytes, 2 * last);
-  blocks_.push_back({static_cast<std::byte*>(allocate_aligned(size)), size});
+  blocks_.push_back({static_cast<std::byte*>(allocate_aligned(size)), size, before});
   position_ = {blocks_.size() - 1, bytes};
   return blocks_.back().data;
+}
+
+size_t Arena::used() const {
+  return blocks_.empty() ? 0 : blocks_[position_.block].begin + position_.offset;
 }
 
 size_t Arena::capacity() const {

@@ -33,16 +33,24 @@ class Arena {
 
   Mark mark() const { return position_; }
   void rewind(Mark mark) { position_ = mark; }
-  /// Bytes held from the system, the figure reported as activation memory.
+  /// Bytes held from the system.
   size_t capacity() const;
+  /// Bytes allocated now, and the most there have been since reset_peak().
+  size_t used() const;
+  size_t peak() const { return peak_; }
+  void reset_peak() { peak_ = used(); }
 
  private:
   struct Block {
     std::byte* data;
     size_t size;
+    size_t begin;  ///< bytes allocated in the blocks before it
   };
+  void* take(size_t bytes);
+
   std::vector<Block> blocks_;
   Mark position_;
+  size_t peak_ = 0;
 };
 
 /// Gives back everything allocated from the arena during its life.

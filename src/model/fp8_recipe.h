@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,6 +38,10 @@ struct Fp8Recipe {
   /// Published checkpoints keep eh_proj in BF16.
   std::vector<std::string> bf16_modules = {"eh_proj"};
 
+  std::array<kernels::ScaleTile, 5> tiles() const {
+    return {weight_tile, input_tile, gradient_tile, input_for_weight_tile,
+            gradient_for_weight_tile};
+  }
   kernels::Rounding rounding(OperandRole role) const;
   /// Whether a parameter is the weight of a Linear that multiplies in FP8. Embedding, output head,
   /// gate and norms never are.

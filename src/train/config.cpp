@@ -77,6 +77,16 @@ class Assign {
       target->push_back(resolved(item.ref<std::string>(), source_));
     }
   }
+  void operator()(std::vector<std::string>* target) const {
+    target->clear();
+    if (node_.is_string()) return target->push_back(string());
+    const toml::array* list = node_.as_array();
+    if (!list) fail("a name or a list of names");
+    for (const toml::node& item : *list) {
+      if (!item.is_string()) fail("a name or a list of names");
+      target->push_back(item.ref<std::string>());
+    }
+  }
   void operator()(int64_t* target) const {
     *target = integer();
     if (!field_.range.contains(static_cast<double>(*target))) fail(field_.range.text());
@@ -247,6 +257,27 @@ void derive(TrainConfig& config, const Binder& binder) {
     config.train.batch_tokens_start = config.train.batch_tokens;
   if (binder.given("mtp.lambda") && !binder.given("mtp.lambda_final"))
     config.mtp.lambda_final = config.mtp.lambda;
+  if (!binder.given("train.recompute"))
+    config.train.recompute = config.train.precision == Precision::kFp8;
+  if (config.fp8.emulate_hopper) {
+    kernels::TensorCoreAccumulator& a = config.fp8.recipe.accumulator.emplace();
+    a.promotion = config.fp8.promotion_interval;
+  }
+}
+
+void check_fp8(const TrainConfig& config, const Source& source) {
+  const TrainConfig::Fp8& f = config.fp8;
+  if (config.train.precision == Precision::kFp8 && !config.train.recompute)
+    throw Error(fmt::format("{}: train.recompute = false with train.precision = fp8", source.name),
+                "the FP8 recipe recomputes; leave the key out");
+  if (!f.emulate_hopper) return;
+  const int64_t n = f.promotion_interval;
+  if (n % f.recipe.accumulator->group != 0 || (n != 0 && n < 128 && 128 % n != 0))
+    throw Error(fmt::format("{}: fp8.promotion_interval = {} is not possible", source.name, n),
+                "use 32, 64, 128, a greater multiple of 32, or 0 for never");
+  if (f.recipe.tiles() != Fp8Recipe{}.tiles() || f.recipe.gradient_format != kernels::Float8::kE4M3)
+    throw Error(fmt::format("{}: fp8.emulate_hopper needs the paper's tiles and E4M3", source.name),
+                "leave the other choices of [fp8] at their defaults");
 }
 
 void check_batch(const TrainConfig& config, const Source& source, const char* key, int64_t tokens) {
@@ -267,6 +298,7 @@ void check(const TrainConfig& config, const Source& source) {
                             "train.batch_ramp_tokens",
                             source.name),
                 "or neither, for a constant batch");
+  check_fp8(config, source);
   if (config.data.train.empty())
     throw Error(fmt::format("{}: data.train is an empty list", source.name));
   try {

@@ -8,13 +8,15 @@
 #include <string_view>
 #include <vector>
 
+#include "model/fp8_recipe.h"
+
 namespace fathom::train {
 
 /// A point of the run: up to 1 it is a share of the run's tokens, above 1 a number of tokens. So
 /// `constant_until = 0.68` and the paper's own `constant_until = 10e12` both say what they mean.
 using RunPoint = double;
 
-enum class Precision : uint8_t { kFp32, kBf16 };
+enum class Precision : uint8_t { kFp32, kBf16, kFp8 };
 enum class LrShape : uint8_t { kConstant, kCosine, kDeepseekV3 };
 
 /// A training run as its TOML file describes it; sections and keys have the names of the members.
@@ -41,6 +43,9 @@ struct TrainConfig {
     int64_t batch_ramp_tokens = 0;   ///< tokens over which the batch grows linearly; 0: none
     int64_t micro_batch = 1;         ///< sequences computed at once; the rest is accumulated
     Precision precision = Precision::kBf16;
+    /// Compute again in the backward what RMSNorm and MLA's up-projections gave (spec C) rather
+    /// than keep it. Always so in FP8, whose default it is.
+    bool recompute = false;
     int64_t seed = 0;
     int64_t eval_every = 100;        ///< steps; 0: only after the last one
     int64_t eval_tokens = 0;         ///< held-out tokens an evaluation reads; 0: all
@@ -51,6 +56,16 @@ struct TrainConfig {
     double loss_spike_sigmas = 6;    ///< … and this many standard deviations above it …
     int64_t loss_spike_steps = 5;    ///< … this many steps in a row stops the run; 0: never
   } train;
+
+  /// The FP8 recipe, used when train.precision is fp8. Defaults are the paper's (spec C).
+  struct Fp8 {
+    Fp8Recipe recipe;
+    /// Accumulate as Hopper's tensor cores do, promoting to FP32 after every promotion_interval
+    /// elements (0: never): for studies, far slower.
+    bool emulate_hopper = false;
+    int64_t promotion_interval = 128;
+    bool statistics = false;  ///< amax, underflow and saturation of operands at evaluations
+  } fp8;
 
   struct Optimizer {
     double lr = 2.2e-4;  ///< peak

@@ -32,6 +32,25 @@ Choice choice(E& value, std::vector<std::string_view> names) {
           [&value](size_t i) { value = static_cast<E>(i); }};
 }
 
+/// One of a few values with names.
+template <class T>
+Choice named_choice(T& value, std::vector<std::pair<std::string_view, T>> table) {
+  Choice c;
+  for (const auto& [name, each] : table) c.names.push_back(name);
+  c.get = [&value, table] {
+    const auto at = std::find_if(table.begin(), table.end(),
+                                 [&](const auto& entry) { return entry.second == value; });
+    return static_cast<size_t>(at - table.begin());
+  };
+  c.set = [&value, table](size_t i) { value = table[i].second; };
+  return c;
+}
+
+Choice tile_choice(kernels::ScaleTile& tile, std::string_view name, kernels::ScaleTile fine) {
+  return named_choice<kernels::ScaleTile>(
+      tile, {{name, fine}, {"128x128", kernels::kBlock128x128}, {"tensor", kernels::kPerTensor}});
+}
+
 std::string toml_string(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -87,7 +106,14 @@ std::string Range::text() const {
 std::vector<Field> fields_of(TrainConfig& c) {
   auto& [type, warmup, constant_until, cosine_until, cosine_ratio, tail_from, tail_ratio] =
       c.optimizer.schedule;
-  const auto precision = [](Precision& p) { return choice(p, {"fp32", "bf16"}); };
+  const auto storage = [](Precision& p) { return choice(p, {"fp32", "bf16"}); };
+  Fp8Recipe& fp8 = c.fp8.recipe;
+  const auto row_tile = [](kernels::ScaleTile& t) {
+    return tile_choice(t, "1x128", kernels::kTile1x128);
+  };
+  const auto column_tile = [](kernels::ScaleTile& t) {
+    return tile_choice(t, "128x1", kernels::kTile128x1);
+  };
   return {
       {"model", &c.model, {}, true},
       {"data.train", &c.data.train, {}, true},
@@ -103,7 +129,8 @@ std::vector<Field> fields_of(TrainConfig& c) {
       {"train.batch_tokens_start", &c.train.batch_tokens_start, count_up_to(1e10)},
       {"train.batch_ramp_tokens", &c.train.batch_ramp_tokens, at_least(0)},
       {"train.micro_batch", &c.train.micro_batch, count_up_to(1e6)},
-      {"train.precision", precision(c.train.precision)},
+      {"train.precision", choice(c.train.precision, {"fp32", "bf16", "fp8"})},
+      {"train.recompute", &c.train.recompute},
       {"train.seed", &c.train.seed, at_least(0)},
       {"train.eval_every", &c.train.eval_every, at_least(0)},
       {"train.eval_tokens", &c.train.eval_tokens, at_least(0)},
@@ -113,12 +140,25 @@ std::vector<Field> fields_of(TrainConfig& c) {
       {"train.loss_spike_factor", &c.train.loss_spike_factor, at_least(1)},
       {"train.loss_spike_sigmas", &c.train.loss_spike_sigmas, at_least(0)},
       {"train.loss_spike_steps", &c.train.loss_spike_steps, at_least(0)},
+      {"fp8.scale", choice(fp8.scale, {"fp32", "power-of-two"})},
+      {"fp8.weight_tile",
+       named_choice<kernels::ScaleTile>(fp8.weight_tile, {{"128x128", kernels::kBlock128x128},
+                                                          {"tensor", kernels::kPerTensor}})},
+      {"fp8.input_tile", row_tile(fp8.input_tile)},
+      {"fp8.gradient_tile", row_tile(fp8.gradient_tile)},
+      {"fp8.input_for_weight_tile", column_tile(fp8.input_for_weight_tile)},
+      {"fp8.gradient_for_weight_tile", column_tile(fp8.gradient_for_weight_tile)},
+      {"fp8.gradient_format", choice(fp8.gradient_format, {"e4m3", "e5m2"})},
+      {"fp8.bf16_modules", &fp8.bf16_modules},
+      {"fp8.emulate_hopper", &c.fp8.emulate_hopper},
+      {"fp8.promotion_interval", &c.fp8.promotion_interval, at_least(0)},
+      {"fp8.statistics", &c.fp8.statistics},
       {"optimizer.lr", &c.optimizer.lr, above_zero()},
       {"optimizer.betas", &c.optimizer.betas, below_one()},
       {"optimizer.eps", &c.optimizer.eps, above_zero()},
       {"optimizer.weight_decay", &c.optimizer.weight_decay, at_least(0)},
       {"optimizer.grad_clip", &c.optimizer.grad_clip, at_least(0)},
-      {"optimizer.moments", precision(c.optimizer.moments)},
+      {"optimizer.moments", storage(c.optimizer.moments)},
       {"optimizer.ema_decay", &c.optimizer.ema_decay, below_one()},
       {"optimizer.schedule.type", choice(type, {"constant", "cosine", "deepseek-v3"})},
       {"optimizer.schedule.warmup_steps", &warmup, at_least(0)},
@@ -159,9 +199,14 @@ std::string toml_value(const Field& field) {
       return toml_string(p->string());
     }
     std::string operator()(const std::vector<std::filesystem::path>* paths) const {
+      std::vector<std::string> names;
+      for (const auto& path : *paths) names.push_back(path.string());
+      return (*this)(&names);
+    }
+    std::string operator()(const std::vector<std::string>* names) const {
       std::string list;
-      for (const auto& path : *paths)
-        list += fmt::format("{}{}", list.empty() ? "" : ", ", toml_string(path.string()));
+      for (const auto& name : *names)
+        list += fmt::format("{}{}", list.empty() ? "" : ", ", toml_string(name));
       return fmt::format("[{}]", list);
     }
     std::string operator()(const int64_t* i) const { return fmt::to_string(*i); }

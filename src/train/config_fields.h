@@ -30,9 +30,9 @@ struct Choice {
 
 /// A key of the TOML file and where its value lives.
 struct Field {
-  using Target =
-      std::variant<std::string*, std::filesystem::path*, std::vector<std::filesystem::path>*,
-                   int64_t*, double*, bool*, std::array<double, 2>*, Choice>;
+  using Target = std::variant<std::string*, std::filesystem::path*,
+                              std::vector<std::filesystem::path>*, std::vector<std::string>*,
+                              int64_t*, double*, bool*, std::array<double, 2>*, Choice>;
   std::string_view key;  ///< "optimizer.schedule.type"
   Target target;
   Range range = {};

@@ -23,11 +23,20 @@ std::vector<std::pair<const char*, std::optional<double>>> values_of(const StepM
           {"tokens_per_s", m.tokens_per_s},
           {"tflops", m.tflops},
           {"mfu", m.mfu},
-          {"max_violation", m.max_violation}};
+          {"max_violation", m.max_violation},
+          {"activation_bytes", static_cast<double>(m.activation_bytes)},
+          {"peak_rss_bytes", static_cast<double>(m.peak_rss_bytes)}};
 }
 
 Json json_of(const std::optional<double>& value) {
   return value ? Json(*value) : Json(nullptr);
+}
+
+Json json_of(const std::map<std::string, kernels::RoundingStatistics>& all) {
+  Json json = Json::object();
+  for (const auto& [name, s] : all)
+    json[name] = {{"amax", s.amax}, {"underflow", s.underflow}, {"saturation", s.saturation}};
+  return json;
 }
 
 int64_t step_of(std::string_view line) {
@@ -67,6 +76,7 @@ std::string to_json_line(const StepMetrics& m) {
   for (const auto& [name, value] : values_of(m)) line[name] = json_of(value);
   if (m.valid_loss) line["valid_loss"] = *m.valid_loss;
   if (m.valid_loss && !m.expert_loads.empty()) line["expert_loads"] = m.expert_loads;
+  if (!m.fp8_stats.empty()) line["fp8_stats"] = json_of(m.fp8_stats);
   return line.dump() + "\n";
 }
 

@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "kernels/quantize.h"
 #include "train/append_file.h"
 #include "train/tensorboard.h"
 
@@ -26,7 +28,11 @@ struct StepMetrics {
   double mfu = 0;     ///< share of the peak measured in the same run
   std::optional<double> max_violation =
       {};                                 ///< (max expert load - mean) / mean, mean over MoE layers
+  int64_t activation_bytes = 0;           ///< kept for the backward of a micro-batch
+  int64_t peak_rss_bytes = 0;             ///< of the process, so far
   std::optional<double> valid_loss = {};  ///< only at evaluations
+  /// What rounding to FP8 did in this step, by operand; written at evaluations.
+  std::map<std::string, kernels::RoundingStatistics> fp8_stats = {};
   /// Tokens of this step routed to each expert, [mixture layer][expert]; written at evaluations.
   std::vector<std::vector<int64_t>> expert_loads = {};
 };

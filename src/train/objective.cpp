@@ -41,30 +41,29 @@ Pass make_pass(Context& ctx, const ModelConfig& config, const PassOptions& optio
 
 // The MTP chain: forward through all depths, then backward from the last. dhidden_TD receives the
 // part of the main representation's gradient that comes through depth 1.
-double mtp_forward_backward(const Pass& pass, const Transformer& model, const TokenWindows& windows,
-                            const ObjectiveScales& scales, ConstTensorView hidden_TD,
-                            TensorView dhidden_TD, TransformerSaved& saved) {
+void mtp_forward_backward(const Pass& pass, const Transformer& model, const TokenWindows& windows,
+                          const ObjectiveScales& scales, ConstTensorView hidden_TD,
+                          TensorView dhidden_TD, TransformerSaved& saved, ObjectiveLosses& losses) {
   const auto depth = static_cast<int64_t>(model.mtp().size());
   std::vector<TensorView> gradient = {dhidden_TD};
   std::vector<std::vector<int32_t>> inputs;
   ConstTensorView previous_TD = hidden_TD;
-  double loss = 0;
   for (int64_t k = 0; k < depth; ++k) {
     inputs.push_back(windows.inputs(k + 1));
     const TensorView next_TD =
         model.forward_mtp(pass, k, inputs.back(), previous_TD, scales.balance, saved);
     gradient.push_back(pass.alloc_f32(next_TD.rows(), next_TD.cols()));
     const Parameter& head = model.weights().lm_head;
-    loss += kernels::head_loss_forward_backward(
+    losses.mtp += kernels::head_loss_forward_backward(
         pass.ctx, next_TD, head.weight, windows.columns(k + 2), scales.mtp[static_cast<size_t>(k)],
         {}, gradient.back(), head.grad, pass.precision);
     previous_TD = next_TD;
   }
+  losses.kept_bytes = pass.ctx.arena.used();
   for (int64_t k = depth; k-- > 0;) {
     const auto i = static_cast<size_t>(k);
     model.backward_mtp(pass, k, inputs[i], saved, gradient[i + 1], gradient[i]);
   }
-  return loss;
 }
 
 }  // namespace
@@ -103,6 +102,7 @@ ObjectiveLosses& ObjectiveLosses::operator+=(const ObjectiveLosses& other) {
   mtp += other.mtp;
   balance += other.balance;
   tokens += other.tokens;
+  kept_bytes = std::max(kept_bytes, other.kept_bytes);
   return *this;
 }
 
@@ -122,8 +122,9 @@ ObjectiveLosses objective_forward_backward(Context& ctx, const Transformer& mode
   losses.main = kernels::head_loss_forward_backward(ctx, hidden_TD, head.weight, windows.columns(1),
                                                     scales.main, {}, dhidden_TD, head.grad,
                                                     options.precision);
+  losses.kept_bytes = ctx.arena.used();
   if (!scales.mtp.empty())
-    losses.mtp = mtp_forward_backward(pass, model, windows, scales, hidden_TD, dhidden_TD, saved);
+    mtp_forward_backward(pass, model, windows, scales, hidden_TD, dhidden_TD, saved, losses);
   model.backward(pass, inputs, saved, dhidden_TD);
   losses.balance = balance_of(saved);
   if (loads) count_loads(saved, *loads);

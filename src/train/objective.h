@@ -40,6 +40,7 @@ struct ObjectiveLosses {
   double mtp = 0;      ///< Σ over tokens and depths
   double balance = 0;  ///< Σ over layers, mean over sequences
   int64_t tokens = 0;
+  size_t kept_bytes = 0;  ///< for the backward, when the forward has ended; of the largest
 
   ObjectiveLosses& operator+=(const ObjectiveLosses& other);
 };

@@ -79,6 +79,7 @@ class Run {
         data_(open_data()),
         storage_(model_config_, DType::kF32, true),
         optimizer_(model_config_, storage_.weights, optimizer_options(config)),
+        fp8_(fp8_weights()),
         model_(model_config_, storage_.weights, config.data.seq_len) {
     start(resume);
   }
@@ -88,6 +89,7 @@ class Run {
  private:
   static OptimizerOptions optimizer_options(const TrainConfig& config);
   TokenDataset open_data();
+  std::optional<Fp8Weights> fp8_weights();
   void start(bool resume);
   bool restore_newest();
   void log_start() const;
@@ -98,6 +100,7 @@ class Run {
   void save(const fs::path& directory);
   void save_final();
   void save_step();
+  bool evaluates_at(int64_t step) const;
   void after_step(StepMetrics& metrics, Trainer& trainer);
   [[noreturn]] void stop_on_spike(const std::string& reason) const;
   RunResult result(const StepMetrics& last, int64_t tokens, double seconds, bool finished) const;
@@ -111,6 +114,7 @@ class Run {
   TokenDataset data_;
   ModelStorage storage_;
   Optimizer optimizer_;
+  std::optional<Fp8Weights> fp8_;  // attached to the weights before the model takes views of them
   Transformer model_;
   RunState state_;
 };
@@ -135,6 +139,11 @@ TokenDataset Run::open_data() {
   options.cache_dir =
       config_.data.cache_dir.empty() ? directory_ / "cache" : config_.data.cache_dir;
   return TokenDataset::open(options, text_encoder(tokenizer_), ctx_.pool);
+}
+
+std::optional<Fp8Weights> Run::fp8_weights() {
+  if (config_.train.precision != Precision::kFp8) return std::nullopt;
+  return Fp8Weights(model_config_, storage_.weights, config_.fp8.recipe);
 }
 
 void Run::start(bool resume) {
@@ -208,15 +217,16 @@ void Run::stop_on_spike(const std::string& reason) const {
                                         all.front().string()));
 }
 
-bool due(int64_t step, int64_t every, int64_t last) {
-  return step == last || (every > 0 && step % every == 0);
+bool Run::evaluates_at(int64_t step) const {
+  const int64_t every = config_.train.eval_every;
+  return step == schedule_.steps() || (every > 0 && step % every == 0);
 }
 
 void Run::after_step(StepMetrics& metrics, Trainer& trainer) {
   state_.step = metrics.step;
   state_.tokens = metrics.tokens;
   state_.loss = metrics.loss;
-  if (!due(state_.step, config_.train.eval_every, schedule_.steps())) return;
+  if (!evaluates_at(state_.step)) return;
   state_.valid_loss = metrics.valid_loss = trainer.evaluate();
   if (metrics.valid_loss)
     log_info("evaluated", {{"step", fmt::to_string(state_.step)},
@@ -241,8 +251,9 @@ RunResult Run::result(const StepMetrics& last, int64_t tokens, double seconds,
 }
 
 RunResult Run::train() {
-  const double peak = kernels::measure_peak_flops(ctx_, gemm_precision(config_.train.precision));
-  Trainer trainer(ctx_, config_, model_, storage_.weights, optimizer_, data_, peak);
+  const double peak = kernels::measure_peak_flops(ctx_, pass_options(config_).precision);
+  Trainer trainer(ctx_, config_, model_, storage_.weights, optimizer_, data_, peak,
+                  fp8_ ? &*fp8_ : nullptr);
   MetricsWriter metrics_writer(directory_, state_.step);
   std::optional<AppendFile> batches;
   if (config_.train.log_batches) {
@@ -265,9 +276,13 @@ RunResult Run::train() {
   while (state_.step < schedule_.steps() && !interrupt.requested()) {
     const StepPlan plan = schedule_.at(state_.step + 1);
     const auto start = std::chrono::steady_clock::now();
-    last = trainer.step(plan, [&](const Batch& batch) {
-      if (batches) batches->append(batch_line(plan.step, batch));
-    });
+    const bool statistics = config_.fp8.statistics && evaluates_at(plan.step);
+    last = trainer.step(
+        plan,
+        [&](const Batch& batch) {
+          if (batches) batches->append(batch_line(plan.step, batch));
+        },
+        statistics);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     seconds += took.count();
     state_.seconds += took.count();

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/process_memory.h"
 #include "model/flops.h"
+#include "model/rounding_observer.h"
 
 namespace fathom::train {
 namespace {
@@ -20,20 +22,27 @@ TokenWindows windows_of(const Batch& batch, int64_t begin, int64_t count) {
 
 }  // namespace
 
-kernels::GemmPrecision gemm_precision(Precision precision) {
-  return precision == Precision::kFp32 ? kernels::GemmPrecision::kF32
-                                       : kernels::GemmPrecision::kBF16;
+PassOptions pass_options(const TrainConfig& config) {
+  const bool fp32 = config.train.precision == Precision::kFp32;
+  PassOptions options = fp32 ? kernels::GemmPrecision::kF32 : kernels::GemmPrecision::kBF16;
+  if (config.train.precision == Precision::kFp8) options.fp8 = &config.fp8.recipe;
+  options.recompute = config.train.recompute;
+  return options;
 }
 
 Trainer::Trainer(Context& ctx, const TrainConfig& config, const Transformer& model,
-                 ModelWeights& weights, Optimizer& optimizer, TokenDataset& data, double peak_flops)
+                 ModelWeights& weights, Optimizer& optimizer, TokenDataset& data, double peak_flops,
+                 Fp8Weights* fp8)
     : ctx_(ctx),
       config_(config),
       model_(model),
       weights_(weights),
       optimizer_(optimizer),
       data_(data),
-      peak_flops_(peak_flops) {}
+      peak_flops_(peak_flops),
+      fp8_(fp8) {
+  if (fp8_) fp8_->refresh(ctx_);
+}
 
 ObjectiveScales Trainer::scales(const StepPlan& plan, const Batch& batch) const {
   const auto depth = static_cast<double>(model_.config().num_nextn_predict_layers);
@@ -47,16 +56,16 @@ ObjectiveScales Trainer::scales(const StepPlan& plan, const Batch& batch) const 
   return s;
 }
 
-ObjectiveLosses Trainer::accumulate(const StepPlan& plan, const Batch& batch, ExpertLoads& loads) {
+ObjectiveLosses Trainer::accumulate(const StepPlan& plan, const Batch& batch,
+                                    const PassOptions& options, ExpertLoads& loads) {
   ObjectiveScales s = scales(plan, batch);
   ObjectiveLosses total;
   for (int64_t begin = 0; begin < batch.sequences; begin += config_.train.micro_batch) {
     const int64_t count = std::min(config_.train.micro_batch, batch.sequences - begin);
     // Each micro-batch's balance loss is a mean over its own sequences.
     s.balance.scale = static_cast<float>(count) / static_cast<float>(batch.sequences);
-    ObjectiveLosses part =
-        objective_forward_backward(ctx_, model_, windows_of(batch, begin, count),
-                                   gemm_precision(config_.train.precision), s, &loads);
+    ObjectiveLosses part = objective_forward_backward(ctx_, model_, windows_of(batch, begin, count),
+                                                      options, s, &loads);
     part.balance *= static_cast<double>(s.balance.scale);
     total += part;
   }
@@ -84,21 +93,30 @@ StepMetrics Trainer::measure(const StepPlan& plan, const ObjectiveLosses& losses
   m.tokens_per_s = tokens / seconds;
   m.tflops = flops / seconds / 1e12;
   m.mfu = flops / seconds / peak_flops_;
+  m.activation_bytes = static_cast<int64_t>(losses.kept_bytes);
+  m.peak_rss_bytes = peak_rss_bytes();
   return m;
 }
 
-StepMetrics Trainer::step(const StepPlan& plan, const std::function<void(const Batch&)>& on_batch) {
+StepMetrics Trainer::step(const StepPlan& plan, const std::function<void(const Batch&)>& on_batch,
+                          bool statistics) {
   const auto start = std::chrono::steady_clock::now();
   const Batch batch = data_.train_batch(plan.first_sample, plan.sequences);
   if (on_batch) on_batch(batch);
   ExpertLoads loads;
   optimizer_.zero_gradients(ctx_);
-  const ObjectiveLosses losses = accumulate(plan, batch, loads);
+  PassOptions options = pass_options(config_);
+  std::optional<RoundingObserver> observer;
+  if (statistics) options.observer = &observer.emplace(model_.config(), model_.weights());
+  const ObjectiveLosses losses = accumulate(plan, batch, options, loads);
   const double norm = optimizer_.gradient_norm(ctx_);
   optimizer_.step(ctx_, static_cast<float>(plan.lr), norm,
                   static_cast<float>(config_.optimizer.grad_clip));
   update_correction_bias(weights_, loads, static_cast<float>(plan.bias_update_speed));
-  return measure(plan, losses, loads, norm, seconds_since(start));
+  if (fp8_) fp8_->refresh(ctx_);
+  StepMetrics metrics = measure(plan, losses, loads, norm, seconds_since(start));
+  if (observer) metrics.fp8_stats = observer->take();
+  return metrics;
 }
 
 std::optional<double> Trainer::evaluate() {
@@ -111,8 +129,7 @@ std::optional<double> Trainer::evaluate() {
   for (int64_t begin = 0; begin < windows; begin += config_.train.micro_batch) {
     const int64_t count = std::min(config_.train.micro_batch, windows - begin);
     const Batch batch = data_.valid_batch(begin, count);
-    total += objective_forward(ctx_, model_, windows_of(batch, 0, count),
-                               gemm_precision(config_.train.precision));
+    total += objective_forward(ctx_, model_, windows_of(batch, 0, count), pass_options(config_));
   }
   return total.main / static_cast<double>(total.tokens);
 }

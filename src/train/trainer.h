@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 
+#include "model/fp8_weights.h"
 #include "train/balance.h"
 #include "train/data.h"
 #include "train/metrics.h"
@@ -17,17 +18,21 @@ namespace fathom::train {
 /// Training steps over a model in memory: everything of a run but its files.
 class Trainer {
  public:
-  /// peak_flops: of the machine, for MFU. The model's weights must have gradients.
+  /// peak_flops: of the machine, for MFU. The model's weights must have gradients. fp8: the copies
+  /// that an FP8 run multiplies with; null otherwise.
   Trainer(Context& ctx, const TrainConfig& config, const Transformer& model, ModelWeights& weights,
-          Optimizer& optimizer, TokenDataset& data, double peak_flops);
+          Optimizer& optimizer, TokenDataset& data, double peak_flops, Fp8Weights* fp8 = nullptr);
 
-  /// One optimizer step. on_batch, when given, sees the token windows before they are used.
-  StepMetrics step(const StepPlan& plan, const std::function<void(const Batch&)>& on_batch = {});
+  /// One optimizer step. on_batch, when given, sees the token windows before they are used. With
+  /// statistics the step also gathers what rounding to FP8 does.
+  StepMetrics step(const StepPlan& plan, const std::function<void(const Batch&)>& on_batch = {},
+                   bool statistics = false);
   /// Mean next-token loss over the held-out windows, at most eval_tokens of them.
   std::optional<double> evaluate();
 
  private:
-  ObjectiveLosses accumulate(const StepPlan& plan, const Batch& batch, ExpertLoads& loads);
+  ObjectiveLosses accumulate(const StepPlan& plan, const Batch& batch, const PassOptions& options,
+                             ExpertLoads& loads);
   ObjectiveScales scales(const StepPlan& plan, const Batch& batch) const;
   StepMetrics measure(const StepPlan& plan, const ObjectiveLosses& losses, const ExpertLoads& loads,
                       double gradient_norm, double seconds) const;
@@ -39,8 +44,10 @@ class Trainer {
   Optimizer& optimizer_;
   TokenDataset& data_;
   double peak_flops_;
+  Fp8Weights* fp8_;
 };
 
-kernels::GemmPrecision gemm_precision(Precision precision);
+/// The options point into config.
+PassOptions pass_options(const TrainConfig& config);
 
 }  // namespace fathom::train

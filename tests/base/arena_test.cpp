@@ -32,6 +32,23 @@ TEST(Arena, AllocationsAreAlignedAndDisjoint) {
   }
 }
 
+TEST(Arena, CountsWhatIsAllocatedButNotWhatBlocksLeave) {
+  Arena arena;
+  EXPECT_EQ(arena.used(), 0u);
+  arena.alloc_bytes(3 << 20);
+  {
+    ArenaScope scope(arena);
+    arena.alloc_bytes(3 << 20);  // does not fit the rest of the first block
+    EXPECT_EQ(arena.used(), size_t{6} << 20);
+  }
+  EXPECT_EQ(arena.used(), size_t{3} << 20);
+  arena.alloc_bytes(64);
+  EXPECT_EQ(arena.used(), (size_t{3} << 20) + 64);
+  EXPECT_EQ(arena.peak(), size_t{6} << 20);
+  arena.reset_peak();
+  EXPECT_EQ(arena.peak(), arena.used());
+}
+
 TEST(Arena, TensorHasTheShapeAskedFor) {
   Arena arena;
   const TensorView v = arena.alloc(DType::kBF16, {3, 5});
