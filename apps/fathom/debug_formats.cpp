@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 
 #include "base/error.h"
@@ -22,6 +21,7 @@ using train::BranchMeasurement;
 using train::BranchNoise;
 using train::Compressed;
 using train::kNumberFormats;
+using train::LossChange;
 using train::NumberFormat;
 
 std::vector<int32_t> read_ids(const FormatsArguments& o, const ModelConfig& config,
@@ -44,7 +44,7 @@ std::vector<int32_t> read_ids(const FormatsArguments& o, const ModelConfig& conf
 /// Held-out losses with experts' outputs, and with all branches, in one format.
 struct FormatLoss {
   NumberFormat format;
-  double experts, all;
+  LossChange experts, all;
 };
 
 struct Results {
@@ -55,12 +55,16 @@ struct Results {
 Results measure(const train::BranchStudy& study) {
   Progress progress("measuring", 1 + 2 * kNumberFormats.size(), "pass");
   Results out{train::measure_branches(study), {}};
-  progress.update(1);
+  int passes = 1;
+  progress.update(passes);
   for (const NumberFormat format : kNumberFormats) {
-    const double experts = train::compressed_loss(study, format, Compressed::kExperts);
-    const double all = train::compressed_loss(study, format, Compressed::kAllBranches);
-    out.losses.push_back({format, experts, all});
-    progress.update(static_cast<double>(1 + 2 * out.losses.size()));
+    const auto change = [&](Compressed which) {
+      const std::vector<float> losses = train::compressed_losses(study, format, which);
+      progress.update(++passes);
+      return train::loss_change(out.measured.losses, losses);
+    };
+    const LossChange experts = change(Compressed::kExperts);
+    out.losses.push_back({format, experts, change(Compressed::kAllBranches)});
   }
   return out;
 }
@@ -69,23 +73,27 @@ const train::FormatNoise& noise_of(const BranchNoise& b, NumberFormat format) {
   return b.formats[static_cast<size_t>(format)];
 }
 
-void print_text(const Results& r, size_t tokens) {
-  fmt::print("{} tokens; signal-to-noise ratio, dB:\n{:<6}{:<11}{:>10}", tokens, "layer", "branch",
-             "rms");
+void print_text(const Results& r) {
+  fmt::print("{} tokens; signal-to-noise ratio, dB:\n{:<6}{:<11}{:>10}", r.measured.losses.size(),
+             "layer", "branch", "rms");
   for (const NumberFormat format : kNumberFormats) fmt::print("{:>10}", train::name_of(format));
   for (const BranchNoise& b : r.measured.branches) {
     fmt::print("\n{:<6}{:<11}{:>10.4g}", b.layer, train::name_of(b.branch), b.rms);
     for (const NumberFormat format : kNumberFormats)
       fmt::print("{:>10.1f}", noise_of(b, format).signal_to_noise_db());
   }
+  const double loss = train::mean_loss(r.measured.losses);
   fmt::print(
-      "\n\nheld-out loss {:.6f} nats a token; sent in another format:\n{:<10}{:>6}{:>14}"
-      "{:>12}{:>14}{:>12}\n",
-      r.measured.loss, "format", "bits", "experts", "change", "all branches", "change");
+      "\n\nheld-out loss {:.6f} nats a token; its change in percent, and the rms of the tokens' "
+      "changes in nats, with\n{:<10}{:>6}{:>24}{:>10}{:>24}{:>10}\n",
+      loss, "format", "bits", "experts compressed", "rms", "all branches compressed", "rms");
+  const auto percent = [&](const LossChange& c) {
+    return fmt::format("{:+.4f} ± {:.4f}", 100 * c.change / loss, 100 * c.standard_error / loss);
+  };
   for (const FormatLoss& l : r.losses)
-    fmt::print("{:<10}{:>6.2f}{:>14.6f}{:>+11.4f}%{:>14.6f}{:>+11.4f}%\n", train::name_of(l.format),
-               train::bits_per_value(l.format), l.experts, 100 * (l.experts / r.measured.loss - 1),
-               l.all, 100 * (l.all / r.measured.loss - 1));
+    fmt::print("{:<10}{:>6.2f}{:>24}{:>10.5f}{:>24}{:>10.5f}\n", train::name_of(l.format),
+               train::bits_per_value(l.format), percent(l.experts), l.experts.rms, percent(l.all),
+               l.all.rms);
   if (std::fflush(stdout) != 0) throw_errno("cannot write to standard output");
 }
 
@@ -105,19 +113,28 @@ Report report_of(const BranchNoise& b) {
   return out;
 }
 
+Report report_of(const LossChange& c) {
+  Report out;
+  out.add("loss", c.loss);
+  out.add("change", c.change);
+  out.add("standard_error", c.standard_error);
+  out.add("rms_token_change", c.rms);
+  return out;
+}
+
 Report report_of(const FormatLoss& l) {
   Report out;
   out.add("format", train::name_of(l.format));
   out.add("bits_per_value", train::bits_per_value(l.format));
-  out.add("loss_experts", l.experts);
-  out.add("loss_all_branches", l.all);
+  out.add("experts", report_of(l.experts));
+  out.add("all_branches", report_of(l.all));
   return out;
 }
 
-void print_json(const Results& r, size_t tokens) {
+void print_json(const Results& r) {
   Report report;
-  report.add("tokens", static_cast<int64_t>(tokens));
-  report.add("loss", r.measured.loss);
+  report.add("tokens", static_cast<int64_t>(r.measured.losses.size()));
+  report.add("loss", train::mean_loss(r.measured.losses));
   std::vector<Report> formats, branches;
   for (const FormatLoss& l : r.losses) formats.push_back(report_of(l));
   for (const BranchNoise& b : r.measured.branches) branches.push_back(report_of(b));
@@ -136,9 +153,9 @@ int run_debug_formats(const GlobalOptions& global, const FormatsArguments& o) {
   const Results results =
       measure({session.ctx, model, ids, o.seq_len, parse_precision(o.precision)});
   if (global.json)
-    print_json(results, ids.size() - 1);
+    print_json(results);
   else
-    print_text(results, ids.size() - 1);
+    print_text(results);
   return 0;
 }
 

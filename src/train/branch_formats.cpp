@@ -40,9 +40,9 @@ void forward_layer(const Pass& pass, const Block& block, TensorView residual_TD,
   });
 }
 
-/// Σ over the tokens.
-double window_loss(const BranchStudy& study, const TokenWindows& window,
-                   const BranchVisitor& visit) {
+/// Appends the tokens' losses.
+void read_window(const BranchStudy& study, const TokenWindows& window, const BranchVisitor& visit,
+                 std::vector<float>& losses) {
   Context& ctx = study.ctx;
   const Transformer& model = study.model;
   ArenaScope scope(ctx.arena);
@@ -55,8 +55,10 @@ double window_loss(const BranchStudy& study, const TokenWindows& window,
   const TensorView hidden_TD = pass.alloc_f32(residual_TD.rows(), residual_TD.cols());
   norm_forward(pass, model.weights().norm, static_cast<float>(model.config().rms_norm_eps),
                residual_TD, hidden_TD);
-  return kernels::head_loss_forward(ctx, hidden_TD, model.weights().lm_head.weight,
-                                    window.columns(1), {}, study.precision);
+  const TensorView loss_T = ctx.arena.alloc(DType::kF32, {pass.tokens()});
+  kernels::head_loss_forward(ctx, hidden_TD, model.weights().lm_head.weight, window.columns(1),
+                             loss_T, study.precision);
+  losses.insert(losses.end(), loss_T.as<float>(), loss_T.as<float>() + pass.tokens());
 }
 
 /// The entry of a layer's branch, made where it is missing.
@@ -86,21 +88,40 @@ std::string_view name_of(Branch branch) {
   return kNames[static_cast<size_t>(branch)];
 }
 
-double BranchStudy::loss(const BranchVisitor& visit) const {
+std::vector<float> BranchStudy::losses(const BranchVisitor& visit) const {
   const auto predicted = static_cast<int64_t>(ids.size()) - 1;
   FATHOM_ASSERT(predicted >= 1 && seq_len >= 1);
-  double sum = 0;
+  std::vector<float> out;
   for (int64_t begin = 0; begin < predicted; begin += seq_len) {
     const int64_t length = std::min(seq_len, predicted - begin);
-    sum += window_loss(*this, {ids.data() + begin, 1, length, 1}, visit);
+    read_window(*this, {ids.data() + begin, 1, length, 1}, visit, out);
   }
-  return sum / static_cast<double>(predicted);
+  return out;
+}
+
+double mean_loss(std::span<const float> losses) {
+  double sum = 0;
+  for (const float loss : losses) sum += loss;
+  return sum / static_cast<double>(losses.size());
+}
+
+LossChange loss_change(std::span<const float> before, std::span<const float> after) {
+  FATHOM_ASSERT(!before.empty() && before.size() == after.size());
+  const auto n = static_cast<double>(before.size());
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < before.size(); ++i) {
+    const double change = static_cast<double>(after[i]) - before[i];
+    sum += change;
+    squares += change * change;
+  }
+  const double mean = sum / n, variance = std::max(0.0, squares / n - mean * mean);
+  return {mean_loss(after), mean, std::sqrt(variance / n), std::sqrt(squares / n)};
 }
 
 BranchMeasurement measure_branches(const BranchStudy& study) {
   BranchMeasurement out;
   std::vector<int64_t> values;  // of each branch
-  out.loss = study.loss([&](int64_t layer, Branch branch, TensorView x) {
+  out.losses = study.losses([&](int64_t layer, Branch branch, TensorView x) {
     BranchNoise& noise = entry_of(out.branches, layer, branch);
     values.resize(out.branches.size());
     values[static_cast<size_t>(&noise - out.branches.data())] += x.elements();
@@ -112,8 +133,9 @@ BranchMeasurement measure_branches(const BranchStudy& study) {
   return out;
 }
 
-double compressed_loss(const BranchStudy& study, NumberFormat format, Compressed which) {
-  return study.loss([&](int64_t, Branch branch, TensorView x) {
+std::vector<float> compressed_losses(const BranchStudy& study, NumberFormat format,
+                                     Compressed which) {
+  return study.losses([&](int64_t, Branch branch, TensorView x) {
     if ((branch == Branch::kExperts) == (which == Compressed::kExperts))
       round_trip(study.ctx, format, x);
   });

@@ -28,8 +28,8 @@ struct BranchStudy {
   int64_t seq_len = 512;
   kernels::GemmPrecision precision = kernels::GemmPrecision::kBF16;
 
-  /// Mean next-token cross-entropy, nats, with every branch passing through `visit`.
-  double loss(const BranchVisitor& visit) const;
+  /// Next-token cross-entropy of each token, nats, with every branch passing through `visit`.
+  std::vector<float> losses(const BranchVisitor& visit) const;
 };
 
 /// What the formats do to one branch of one layer.
@@ -40,15 +40,25 @@ struct BranchNoise {
   std::array<FormatNoise, kNumberFormats.size()> formats = {};
 };
 struct BranchMeasurement {
-  double loss = 0;                    ///< nothing compressed
+  std::vector<float> losses;          ///< of each token, nothing compressed
   std::vector<BranchNoise> branches;  ///< layer by layer
 };
 BranchMeasurement measure_branches(const BranchStudy& study);
 
-/// The loss when these branches are sent in a format: the experts' alone, as combine would; or all
-/// that is added to the residual stream, as LogFMT was tried out on dense models (hardware paper,
-/// section 3.2).
+/// How far losses of the same tokens lie from those of the model as it is.
+struct LossChange {
+  double loss = 0;            ///< mean, nats
+  double change = 0;          ///< of the mean
+  double standard_error = 0;  ///< of `change`, the tokens' changes taken as independent
+  double rms = 0;             ///< of the tokens' changes
+};
+double mean_loss(std::span<const float> losses);
+LossChange loss_change(std::span<const float> before, std::span<const float> after);
+
+/// Which branches are sent in a format: the experts' alone, as combine would; or all that is added
+/// to the residual stream, as LogFMT was tried out on dense models (hardware paper, section 3.2).
 enum class Compressed : uint8_t { kExperts, kAllBranches };
-double compressed_loss(const BranchStudy& study, NumberFormat format, Compressed which);
+std::vector<float> compressed_losses(const BranchStudy& study, NumberFormat format,
+                                     Compressed which);
 
 }  // namespace fathom::train

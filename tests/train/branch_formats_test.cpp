@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 
 #include "infer/infer_test.h"
@@ -33,13 +34,14 @@ TEST_F(BranchFormats, AWalkThatChangesNothingGivesTheLossOfTheModel) {
     const TokenWindows window{ids_.data() + begin, 1, std::min<int64_t>(24, 60 - begin), 1};
     expected += objective_forward(ctx_, *model_, window, GemmPrecision::kF32).main / 60;
   }
-  const double loss = study(GemmPrecision::kF32).loss([](int64_t, Branch, TensorView) {});
+  const double loss =
+      mean_loss(study(GemmPrecision::kF32).losses([](int64_t, Branch, TensorView) {}));
   EXPECT_NEAR(loss, expected, 1e-5 * expected);
 }
 
 TEST_F(BranchFormats, SeesEveryBranchOfEveryLayer) {
   std::map<std::pair<int64_t, Branch>, int64_t> rows;
-  study(GemmPrecision::kBF16).loss([&](int64_t layer, Branch branch, TensorView x) {
+  study(GemmPrecision::kBF16).losses([&](int64_t layer, Branch branch, TensorView x) {
     EXPECT_EQ(x.cols(), 64);
     EXPECT_EQ(x.dtype, branch == Branch::kExperts ? DType::kBF16 : DType::kF32);
     rows[{layer, branch}] += x.rows();
@@ -56,13 +58,22 @@ TEST_F(BranchFormats, SeesEveryBranchOfEveryLayer) {
 
 TEST_F(BranchFormats, WhatAVisitorChangesCounts) {
   const BranchStudy s = study(GemmPrecision::kF32);
-  const double loss = s.loss([](int64_t, Branch, TensorView) {});
+  const std::vector<float> losses = s.losses([](int64_t, Branch, TensorView) {});
   for (const Branch branch : {Branch::kAttention, Branch::kExperts, Branch::kFfn})
-    EXPECT_GT(std::abs(s.loss([&](int64_t, Branch b, TensorView x) {
+    EXPECT_GT(loss_change(losses, s.losses([&](int64_t, Branch b, TensorView x) {
                 if (b == branch) kernels::fill(ctx_, x, 0);
-              }) - loss),
-              1e-3)
+              })).rms,
+              1e-2)
         << name_of(branch);
+}
+
+TEST(LossChange, IsThatOfTheTokens) {
+  const float before[] = {4, 2, 3, 3}, after[] = {5, 2, 4, 3};
+  const LossChange c = loss_change(before, after);
+  EXPECT_EQ(c.loss, 3.5);
+  EXPECT_EQ(c.change, 0.5);
+  EXPECT_EQ(c.rms, std::sqrt(0.5));
+  EXPECT_EQ(c.standard_error, 0.25) << "variance 1/4 over four tokens";
 }
 
 TEST_F(BranchFormats, MeasuresTheOrderOfTheFormats) {
@@ -81,14 +92,15 @@ TEST_F(BranchFormats, MeasuresTheOrderOfTheFormats) {
 
 TEST_F(BranchFormats, CompressesTheBranchesAskedFor) {
   const BranchStudy s = study(GemmPrecision::kBF16);
-  const double loss = s.loss([](int64_t, Branch, TensorView) {});
-  EXPECT_EQ(compressed_loss(s, NumberFormat::kBF16, Compressed::kExperts), loss)
+  const std::vector<float> losses = s.losses([](int64_t, Branch, TensorView) {});
+  EXPECT_EQ(compressed_losses(s, NumberFormat::kBF16, Compressed::kExperts), losses)
       << "they are BF16 already";
-  const double experts = compressed_loss(s, NumberFormat::kE5M2, Compressed::kExperts);
-  const double all = compressed_loss(s, NumberFormat::kE5M2, Compressed::kAllBranches);
-  EXPECT_NE(experts, loss);
-  EXPECT_NE(all, experts);
-  EXPECT_NEAR(all, loss, 0.1 * loss);
+  const auto rms = [&](NumberFormat format, Compressed which) {
+    return loss_change(losses, compressed_losses(s, format, which)).rms;
+  };
+  EXPECT_GT(rms(NumberFormat::kE5M2, Compressed::kExperts), 0);
+  EXPECT_GT(rms(NumberFormat::kE5M2, Compressed::kAllBranches),
+            2 * rms(NumberFormat::kLogFmt10, Compressed::kAllBranches));
 }
 
 }  // namespace
