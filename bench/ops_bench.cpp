@@ -319,17 +319,15 @@ struct Routed {
   explicit Routed(DType type)
       : x(random_tensor(type, {kRouted, kDim})),
         y(random_tensor(type, {kRouted * kTopK, kDim})),
-        dy(random_tensor(type, {kRouted * kTopK, kDim})),
         out(random_tensor(DType::kF32, {kRouted, kDim})),
         weight(random_tensor(DType::kF32, {kRouted, kTopK})),
-        dweight(DType::kF32, {kRouted, kTopK}),
         expert(DType::kI32, {kRouted, kTopK}) {
     for (int64_t i = 0; i < kRouted * kTopK; ++i)
       expert.as<int32_t>()[i] =
           static_cast<int32_t>((Philox(3).below(i / kTopK, kExperts) + 5 * i) % kExperts);
     plan = plan_experts(context(), expert, kExperts);
   }
-  Tensor x, y, dy, out, weight, dweight, expert;
+  Tensor x, y, out, weight, expert;
   ExpertPlan plan;
 };
 
@@ -342,13 +340,6 @@ Op unpermute_op(DType type) {
   const auto r = std::make_shared<Routed>(type);
   return {bytes_of({r->y, r->out, r->out}),
           [=] { unpermute(context(), r->plan, r->y, r->weight, r->out); }};
-}
-
-Op unpermute_backward_op(DType type) {
-  const auto r = std::make_shared<Routed>(type);
-  return {bytes_of({r->out, r->y, r->dy}), [=] {
-            unpermute_backward(context(), r->plan, r->out, r->y, r->weight, r->dy, r->dweight);
-          }};
 }
 
 Op adamw_op(DType moments) {
@@ -482,7 +473,6 @@ void add_all() {
     add("embedding_backward" + suffix, [=] { return embedding_op(type, true); });
     add("permute" + suffix, [=] { return permute_op(type); });
     add("unpermute" + suffix, [=] { return unpermute_op(type); });
-    add("unpermute_backward" + suffix, [=] { return unpermute_backward_op(type); });
     add("adamw" + suffix, [=] { return adamw_op(type); });
     add("ema_update" + suffix, [=] { return ema_op(type); });
   }

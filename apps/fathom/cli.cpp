@@ -13,9 +13,11 @@ CLI::App* command(CLI::App& parent, const char* name, const char* help) {
   return sub;
 }
 
-CLI::Option* add_precision(CLI::App* sub, std::string& precision) {
+CLI::Option* add_precision(CLI::App* sub, std::string& precision, bool with_fp8) {
+  std::vector<std::string> names = {"fp32", "bf16"};
+  if (with_fp8) names.push_back("fp8");
   return sub->add_option("--precision", precision, "Arithmetic of matrix products")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->check(CLI::IsMember(names))
       ->capture_default_str();
 }
 
@@ -112,7 +114,7 @@ void add_eval(CommandLine& c) {
   add_model(sub, o.model);
   sub->add_option("--text", o.text, "Text file")->required();
   sub->add_option("--seq-len", o.seq_len, "Tokens a window")->check(CLI::PositiveNumber);
-  add_precision(sub, o.precision);
+  add_precision(sub, o.precision, true);
 }
 
 void add_sampling(CLI::App* sub, SamplingArguments& s) {
@@ -195,7 +197,7 @@ void add_debug(CommandLine& c) {
     add_model(s, o->model);
     add_ids(s, o->ids)->required();
     s->add_option("--out", o->out, "Safetensors file to write")->required();
-    add_precision(s, o->precision);
+    add_precision(s, o->precision, true);
     on_parse(c, s, run, o);
     return s;
   };
@@ -213,6 +215,16 @@ void add_inspect(CommandLine& c) {
   CLI::App* sub = command(c.app, "inspect", "Shape, parameters and memory of a model");
   InspectArguments& o = options_of(c, sub, run_inspect);
   sub->add_option("--model", o.model, "Model directory, config.json or preset")->required();
+  CLI::Option* training =
+      sub->add_flag("--training", o.training, "Also the memory of training, tensor by tensor");
+  add_precision(sub, o.precision, true)->needs(training);
+  sub->add_flag("--recompute", o.recompute,
+                "Norms and MLA's up-projections are computed again, as in fp8 always")
+      ->needs(training);
+  sub->add_option("--micro-batch-tokens", o.batch_tokens, "Tokens computed at once")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->needs(training);
 }
 
 // "fathom tokenizer train": as far as the command line could be understood.

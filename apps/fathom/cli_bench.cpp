@@ -156,15 +156,17 @@ void add_accumulator(CommandLine& c, CLI::App& bench) {
 
 void memory(CLI::App*, BenchMemoryOptions&) {}
 
-void model(CLI::App* sub, BenchModelOptions& o) {
+void model(CLI::App* sub, BenchModelOptions& o, bool with_fp8 = false) {
   sub->add_option("--model", o.model, "Model directory, config.json or preset")
       ->capture_default_str();
-  add_precision(sub, o.precision);
+  add_precision(sub, o.precision, with_fp8);
   sub->footer("PyTorch on the same model: tests/oracle/bench_torch.py.");
 }
 
 void train(CLI::App* sub, BenchModelOptions& o) {
-  model(sub, o);
+  model(sub, o, true);
+  sub->add_flag("--recompute", o.recompute,
+                "Compute norms and MLA's up-projections again in the backward, as FP8 always does");
   add_size(sub, "--seq-len", o.seq_len, "Tokens a sequence");
   add_size(sub, "--micro-batch", o.micro_batch, "Sequences computed at once");
 }

@@ -37,7 +37,7 @@ Options& options_of(CommandLine& c, CLI::App* sub,
   return *options;
 }
 
-CLI::Option* add_precision(CLI::App* sub, std::string& precision);
+CLI::Option* add_precision(CLI::App* sub, std::string& precision, bool with_fp8 = false);
 
 /// Families of subcommands with a file of their own.
 void add_bench(CommandLine& c);

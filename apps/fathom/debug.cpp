@@ -5,6 +5,7 @@
 #include "checkpoint/safetensors_writer.h"
 #include "infer/token_range.h"
 #include "options.h"
+#include "precision.h"
 #include "report.h"
 #include "session.h"
 #include "train/objective.h"
@@ -45,12 +46,13 @@ void write_tensors(const std::string& path, const std::vector<NamedTensor>& tens
 }  // namespace
 
 int run_debug_logits(const GlobalOptions& global, const DebugArguments& options) {
-  const StoredModel stored = StoredModel::open(options.model);
+  StoredModel stored = StoredModel::open(options.model);
   check_ids(stored.config, options.ids, 1);
   const auto tokens = static_cast<int64_t>(options.ids.size());
-  const Transformer model(stored.config, stored.weights, tokens);
-  const auto precision = parse_precision(options.precision);
   Session session(global);
+  const ModelPrecision chosen(session.ctx, stored.config, stored.weights, options.precision);
+  const PassOptions precision = chosen.options();
+  const Transformer model(stored.config, stored.weights, tokens);
   const TokenRange all(0, tokens);
   const Pass pass = all.pass(session.ctx, precision);
   TransformerSaved saved;
@@ -81,10 +83,11 @@ int run_debug_gradients(const GlobalOptions& global, const DebugArguments& optio
   ModelStorage storage(config, DType::kF32, true);
   Session session(global);
   copy_weights(session.ctx, stored, storage.weights);
+  const ModelPrecision precision(session.ctx, config, storage.weights, options.precision);
   const Transformer model(config, storage.weights, tokens);
-
-  train::sequence_forward_backward(session.ctx, model, options.ids,
-                                   parse_precision(options.precision), options.mtp_lambda,
+  PassOptions pass = precision.options();
+  pass.recompute = pass.fp8;  // as training in FP8 does
+  train::sequence_forward_backward(session.ctx, model, options.ids, pass, options.mtp_lambda,
                                    options.balance_alpha);
   std::vector<NamedTensor> named;
   for_each_parameter(config, storage.weights, [&](const ParameterInfo& info, Parameter& p) {

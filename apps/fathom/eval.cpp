@@ -8,6 +8,7 @@
 #include "base/progress.h"
 #include "checkpoint/model_io.h"
 #include "options.h"
+#include "precision.h"
 #include "report.h"
 #include "session.h"
 #include "text/tokenizer.h"
@@ -19,7 +20,7 @@ namespace {
 // Consecutive windows of seq_len tokens, each predicting the token after every one of its own; the
 // last may be shorter.
 double total_loss(Context& ctx, const Transformer& model, const std::vector<int32_t>& ids,
-                  int64_t seq_len, kernels::GemmPrecision precision) {
+                  int64_t seq_len, const PassOptions& precision) {
   const auto predicted = static_cast<int64_t>(ids.size()) - 1;
   Progress progress("evaluating", static_cast<double>(predicted), "token");
   double loss = 0;
@@ -35,7 +36,7 @@ double total_loss(Context& ctx, const Transformer& model, const std::vector<int3
 }  // namespace
 
 int run_eval(const GlobalOptions& global, const EvalArguments& options) {
-  const StoredModel stored = StoredModel::open(options.model);
+  StoredModel stored = StoredModel::open(options.model);
   const Tokenizer tokenizer = Tokenizer::load(options.model);
   const int64_t limit = stored.config.max_position_embeddings;
   const int64_t seq_len = options.seq_len > 0 ? options.seq_len : std::min<int64_t>(512, limit);
@@ -52,9 +53,9 @@ int run_eval(const GlobalOptions& global, const EvalArguments& options) {
     throw Error(fmt::format("{}: the tokenizer gives id {}, but vocab_size is {}", options.model,
                             top, stored.config.vocab_size),
                 "use the tokenizer that the model was trained with");
+  const ModelPrecision precision(session.ctx, stored.config, stored.weights, options.precision);
   const Transformer model(stored.config, stored.weights, seq_len);
-  const double total =
-      total_loss(session.ctx, model, ids, seq_len, parse_precision(options.precision));
+  const double total = total_loss(session.ctx, model, ids, seq_len, precision.options());
   const auto tokens = static_cast<int64_t>(ids.size()) - 1;
   const double loss = total / static_cast<double>(tokens);
   Report report;

@@ -4,10 +4,13 @@
 
 #include "checkpoint/model_io.h"
 #include "model/flops.h"
+#include "model/fp8_recipe.h"
+#include "model/kept_memory.h"
 #include "model/parameter_count.h"
 #include "model_argument.h"
 #include "options.h"
 #include "report.h"
+#include "session.h"
 
 namespace fathom::app {
 namespace {
@@ -41,6 +44,75 @@ std::string experts_text(const ModelConfig& c) {
                      c.n_shared_experts, c.n_group, c.topk_group);
 }
 
+/// Layers that keep the same, once.
+struct LayerKind {
+  std::string name;
+  int64_t layer, count;
+};
+
+std::vector<LayerKind> layer_kinds(const ModelConfig& c) {
+  std::vector<LayerKind> kinds;
+  int64_t moe = 0, first_moe = 0;
+  for (int64_t l = c.num_hidden_layers; l-- > 0;)
+    if (c.is_moe_layer(l)) ++moe, first_moe = l;
+  if (const int64_t dense = c.num_hidden_layers - moe; dense > 0)
+    kinds.push_back({"dense_layer", 0, dense});
+  if (moe > 0) kinds.push_back({"moe_layer", first_moe, moe});
+  if (c.num_nextn_predict_layers > 0)
+    kinds.push_back({"mtp_layer", c.num_hidden_layers, c.num_nextn_predict_layers});
+  return kinds;
+}
+
+Report kept_report(const std::vector<KeptTensor>& tensors, int64_t count) {
+  Report report;
+  report.add("layers", count);
+  const double sum = bytes_per_token(tensors);
+  report.add("bytes_per_token", sum, fmt::format("{:.0f} B a layer", sum));
+  for (const KeptTensor& t : tensors)
+    report.add(t.name, t.bytes_per_token, fmt::format("{:.0f} B, {}", t.bytes_per_token, t.format));
+  return report;
+}
+
+/// What the run as a whole holds, besides the text: master weights, gradients, moments in BF16.
+void add_model_memory(Report& report, const ParameterCount& n, bool fp8) {
+  const auto parameters = static_cast<double>(n.total + n.mtp);
+  const auto add = [&](const char* key, double bytes_each) {
+    report.add(key, parameters * bytes_each, in_gib(parameters * bytes_each));
+  };
+  add("master_weights_bytes", 4);
+  add("gradients_bytes", 4);
+  add("moments_bytes", 4);
+  if (fp8) {
+    // Embedding and head have no copies; scales are one F32 in 16,384.
+    const double linear = parameters - 2 * static_cast<double>(n.embedding);
+    report.add("fp8_weights_bytes", linear, in_gib(linear) + ", at most");
+  }
+}
+
+Report training_memory(const ModelConfig& config, const ParameterCount& n,
+                       const InspectArguments& o) {
+  const Fp8Recipe recipe;
+  PassOptions options = parse_precision(o.precision);
+  if (o.precision == "fp8") options.fp8 = &recipe;
+  options.recompute = o.recompute || options.fp8;
+  Report report;
+  report.add("precision", o.precision + (options.recompute ? ", recomputing" : ""));
+  add_model_memory(report, n, options.fp8 != nullptr);
+  report.add("kept_by_the_pass", kept_report(kept_by_pass(config, options), 1));
+  for (const LayerKind& kind : layer_kinds(config))
+    report.add(kind.name,
+               kept_report(kept_by_layer(config, kind.layer, options, true), kind.count));
+  if (config.num_nextn_predict_layers > 0)
+    report.add("mtp_besides_its_layer",
+               kept_report(kept_by_mtp(config, options), config.num_nextn_predict_layers));
+  const double per_token = kept_bytes_per_token(config, options, true);
+  const double bytes = per_token * static_cast<double>(o.batch_tokens);
+  report.add("activation_bytes_per_token", per_token, fmt::format("{:.1f} KB", per_token / 1e3));
+  report.add("activation_bytes", bytes,
+             fmt::format("{} for {} tokens", in_gib(bytes), o.batch_tokens));
+  return report;
+}
+
 }  // namespace
 
 int run_inspect(const GlobalOptions& global, const InspectArguments& options) {
@@ -71,6 +143,7 @@ int run_inspect(const GlobalOptions& global, const InspectArguments& options) {
   report.add("training_gflops_per_token", training_flops_per_token(config, 4096, true, false) / 1e9,
              fmt::format("{:.4g} GFLOP causal at 4096 tokens, without MTP",
                          training_flops_per_token(config, 4096, true, false) / 1e9));
+  if (options.training) report.add("training", training_memory(config, n, options));
   report.print(global.json);
   return 0;
 }

@@ -88,6 +88,10 @@ struct DebugArguments {
 
 struct InspectArguments {
   std::string model;
+  bool training = false;  ///< what a training run holds in memory
+  std::string precision = "bf16";
+  bool recompute = false;
+  int64_t batch_tokens = 4096;  ///< of a micro-batch
 };
 
 int run_version(const GlobalOptions&);

@@ -73,12 +73,24 @@ void Report::add(std::string_view key, const std::vector<Report>& values) {
   data_->lines.emplace_back(key, text);
 }
 
+namespace {
+
+// A nested report's lines begin where their parent's do.
+std::string indented(const std::string& text, const std::string& indent) {
+  std::string out;
+  for (const char c : text) out += c == '\n' ? "\n" + indent : std::string(1, c);
+  return out;
+}
+
+}  // namespace
+
 std::string Report::lines(const std::string& indent) const {
   size_t width = 0;
   for (const auto& [key, value] : data_->lines) width = std::max(width, key.size());
   std::string out;
   for (const auto& [key, value] : data_->lines)
-    out += fmt::format("{}{}{:<{}}  {}", out.empty() ? "" : "\n", indent, key, width, value);
+    out += fmt::format("{}{}{:<{}}  {}", out.empty() ? "" : "\n", indent, key, width,
+                       indented(value, indent));
   return out;
 }
 

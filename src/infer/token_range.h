@@ -13,8 +13,9 @@ struct TokenRange {
       : position_T(static_cast<size_t>(tokens)), offsets{0, tokens} {
     std::iota(position_T.begin(), position_T.end(), static_cast<int32_t>(begin));
   }
-  Pass pass(Context& ctx, kernels::GemmPrecision precision) const {
-    return {ctx, precision, position_T, offsets};
+  Pass pass(Context& ctx, const PassOptions& options) const {
+    return {ctx,         options.precision, position_T,      offsets,
+            options.fp8, options.recompute, options.observer};
   }
 
   std::vector<int32_t> position_T;

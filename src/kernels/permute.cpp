@@ -125,28 +125,4 @@ void unpermute(Context& ctx, const ExpertPlan& plan, ConstTensorView y_SD,
   });
 }
 
-void unpermute_backward(Context& ctx, const ExpertPlan& plan, ConstTensorView dout_TD,
-                        ConstTensorView y_SD, ConstTensorView weight_TK, TensorView dy_SD,
-                        TensorView dweight_TK) {
-  constexpr const char* kName = "unpermute_backward";
-  const int64_t t = tokens_of(plan), k = choices_of(plan), d = dout_TD.cols();
-  check_same_device(kName, ctx, {plan.slot_TK, dout_TD, y_SD, weight_TK, dy_SD, dweight_TK});
-  check_shape(kName, "dout", dout_TD, {t, d});
-  check_shape(kName, "y", y_SD, {slots_of(plan), d});
-  check_shape(kName, "weight", weight_TK, {t, k});
-  check_shape(kName, "dy", dy_SD, {slots_of(plan), d});
-  check_shape(kName, "dweight", dweight_TK, {t, k});
-  const Rows y = rows_of(kName, "y", y_SD);
-  const MutableRows dy = mutable_rows_of(kName, "dy", dy_SD);
-  const auto dout = dout_TD.matrix<float>(), weight = weight_TK.matrix<float>();
-  const auto dweight = dweight_TK.matrix<float>();
-  const auto slot = plan.slot_TK.matrix<int32_t>();
-  for_items(ctx, t, 8 * d * k, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      for (int64_t c = 0; c < k; ++c)
-        dweight(i, c) = ops(ctx).row.scale_and_dot(dout.row(i), at(y, slot(i, c)), weight(i, c),
-                                                   at(dy, slot(i, c)), d);
-  });
-}
-
 }  // namespace fathom::kernels

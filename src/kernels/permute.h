@@ -34,10 +34,4 @@ void unpermute_choices(Context& ctx, const ExpertPlan& plan, ConstTensorView x_S
 void unpermute(Context& ctx, const ExpertPlan& plan, ConstTensorView y_SD,
                ConstTensorView weight_TK, TensorView out_TD);
 
-/// The backward of unpermute: dy_SD[slot(t,k)] = weight[t,k] · dout[t], dweight_TK[t,k] =
-/// dout[t] · y_SD[slot(t,k)]. dout_TD F32; y and dy F32 or BF16, and may be the same view.
-void unpermute_backward(Context& ctx, const ExpertPlan& plan, ConstTensorView dout_TD,
-                        ConstTensorView y_SD, ConstTensorView weight_TK, TensorView dy_SD,
-                        TensorView dweight_TK);
-
 }  // namespace fathom::kernels

@@ -46,7 +46,7 @@ class Kept {
 void add_attention(const ModelConfig& c, const PassOptions& o, Kept& kept) {
   const int64_t heads = c.num_attention_heads, out = heads * c.v_head_dim;
   kept.residual("residual before attention");
-  kept.f32("1/rms", 1);
+  kept.f32("1/rms before attention", 1);
   if (!o.recompute) kept.activation("input of attention", c.hidden_size);
   kept.f32("logsumexp of attention", heads);
   if (kept.fp8())
@@ -106,7 +106,7 @@ std::vector<KeptTensor> kept_by_layer(const ModelConfig& config, int64_t layer,
   const std::string prefix = fmt::format("model.layers.{}.mlp.", layer);
   add_attention(config, options, kept);
   kept.residual("residual before FFN");
-  kept.f32("1/rms", 1);
+  kept.f32("1/rms before FFN", 1);
   if (!options.recompute) kept.activation("input of FFN", config.hidden_size);
   const bool mtp = layer >= config.num_hidden_layers;
   if (mtp ? config.n_routed_experts > 0 : config.is_moe_layer(layer))

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops_test.h"
+#include "quantized_test.h"
 
 namespace fathom {
 namespace {
@@ -84,29 +84,34 @@ TEST(Permute, UnpermuteMatchesDefinition) {
       }
 }
 
-// dweight sums D products in partial sums of D/16: see the bound in rmsnorm_test.cpp.
-TEST(Permute, UnpermuteBackwardMatchesDefinition) {
+TEST(Permute, CopiesQuantizedRowsWithTheirScales) {
   TestContext tc;
-  for (const auto [t, k, experts, d] : kCases)
-    for (const DType ty : kFloatTypes)
-      for (const DType tdy : kFloatTypes) {
-        const ExpertPlan plan = plan_experts(tc.ctx, random_choice(t, k, experts, 1), experts);
-        const Padded dout(DType::kF32, t, d, 2, 1), y(ty, t * k, d, 4, 2), dy(tdy, t * k, d, 6, 3);
-        const Tensor weight = random_tensor(DType::kF32, {t, k}, 4), dweight(DType::kF32, {t, k});
-        unpermute_backward(tc.ctx, plan, dout.view, y.view, weight, dy.view, dweight);
-        const Values vd = values(dout.view), vy = values(y.view), vw = values(weight);
-        Values expected_dy(vy.size()), expected_dw(t * k);
-        for (int64_t i = 0; i < t * k; ++i)
-          for (int64_t c = 0; c < d; ++c) {
-            const int64_t at = plan.slot_TK.as<int32_t>()[i] * d + c;
-            expected_dy[at] = vw[i] * vd[i / k * d + c];
-            expected_dw[i] += vd[i / k * d + c] * vy[at];
-          }
-        expect_values(dy.view, expected_dy, 1e-30, kRoundF32 + rounding_of(tdy));
-        const double n = static_cast<double>(d);
-        expect_values(dweight, expected_dw,
-                      (n / 16 + 9) * kRoundF32 * n * max_abs(vd) * max_abs(vy), 0);
-      }
+  for (const auto [t, k, experts, d] : kCases) {
+    const ExpertPlan plan = plan_experts(tc.ctx, random_choice(t, k, experts, 1), experts);
+    const Tensor x = random_tensor(DType::kF32, {t, d}, 1), plain(DType::kF32, {t, d});
+    const QuantizedStorage from(t, d, kTile1x128), to(t * k, d, kTile1x128);
+    const Tensor expected(DType::kF32, {t * k, d}), actual(DType::kF32, {t * k, d});
+    quantize(tc.ctx, x, from.view, ScaleFormat::kF32);
+    dequantize(tc.ctx, from.view, plain);
+    permute(tc.ctx, plan, plain, expected);
+    permute(tc.ctx, plan, from.view, to.view);
+    dequantize(tc.ctx, to.view, actual);
+    EXPECT_EQ(bits(actual), bits(expected));
+  }
+}
+
+TEST(Permute, NumbersOfChoicesGoToTheirSlotsAndBack) {
+  TestContext tc;
+  for (const auto [t, k, experts, d] : kCases) {
+    const ExpertPlan plan = plan_experts(tc.ctx, random_choice(t, k, experts, 1), experts);
+    const Tensor x = random_tensor(DType::kF32, {t, k}, 1), y(DType::kF32, {t * k});
+    const Tensor back(DType::kF32, {t, k});
+    permute_choices(tc.ctx, plan, x, y);
+    for (int64_t i = 0; i < t * k; ++i)
+      EXPECT_EQ(y.as<float>()[plan.slot_TK.as<int32_t>()[i]], x.as<float>()[i]);
+    unpermute_choices(tc.ctx, plan, y, back);
+    EXPECT_EQ(bits(back), bits(x));
+  }
 }
 
 TEST(Permute, SameBitsForAnyTeam) {
@@ -119,16 +124,6 @@ TEST(Permute, SameBitsForAnyTeam) {
     permute(ctx, plan, x, y);
     unpermute(ctx, plan, y, weight, out);
     return bits(out);
-  });
-  expect_same_for_threads([&](Context& ctx) {
-    const ExpertPlan plan = plan_experts(ctx, choice, experts);
-    const Tensor y = random_tensor(DType::kF32, {t * k, d}, 4), dy(DType::kF32, {t * k, d});
-    const Tensor dweight(DType::kF32, {t, k});
-    unpermute_backward(ctx, plan, x, y, weight, dy, dweight);
-    auto all = bits(dy);
-    const auto more = bits(dweight);
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
   });
 }
 

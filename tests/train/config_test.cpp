@@ -139,6 +139,51 @@ TEST(TrainConfig, WrongTypesAndRangesNameFileKeyAndValue) {
   expect_error(error_of("model = \"a"), {"/runs/run.toml:1:"});
 }
 
+TEST(TrainConfig, Fp8DefaultsAreThePapers) {
+  const TrainConfig c = parse(kMinimal, {"train.precision=fp8"});
+  EXPECT_TRUE(c.train.recompute);
+  EXPECT_FALSE(parse(kMinimal).train.recompute);
+  const Fp8Recipe& r = c.fp8.recipe;
+  EXPECT_EQ(r.tiles(), Fp8Recipe{}.tiles());
+  EXPECT_EQ(r.input_tile, kernels::kTile1x128);
+  EXPECT_EQ(r.gradient_for_weight_tile, kernels::kTile128x1);
+  EXPECT_EQ(r.weight_tile, kernels::kBlock128x128);
+  EXPECT_EQ(r.gradient_format, kernels::Float8::kE4M3);
+  EXPECT_EQ(r.bf16_modules, std::vector<std::string>{"eh_proj"});
+  EXPECT_FALSE(r.accumulator);
+}
+
+TEST(TrainConfig, Fp8ChoicesSurviveToTomlAndBack) {
+  const TrainConfig c =
+      parse(kMinimal, {"train.precision=fp8", "fp8.scale=power-of-two", "fp8.input_tile=tensor",
+                       "fp8.gradient_tile=128x128", "fp8.gradient_format=e5m2",
+                       "fp8.bf16_modules=[\"o_proj\", \"layers.0\"]"});
+  const std::string text = c.to_toml();
+  const TrainConfig back = parse_train_config(text, "/elsewhere/run.toml");
+  EXPECT_EQ(back.to_toml(), text);
+  EXPECT_EQ(back.fp8.recipe.scale, kernels::ScaleFormat::kPowerOfTwo);
+  EXPECT_EQ(back.fp8.recipe.input_tile, kernels::kPerTensor);
+  EXPECT_EQ(back.fp8.recipe.gradient_tile, kernels::kBlock128x128);
+  EXPECT_EQ(back.fp8.recipe.gradient_format, kernels::Float8::kE5M2);
+  EXPECT_EQ(back.fp8.recipe.bf16_modules, (std::vector<std::string>{"o_proj", "layers.0"}));
+  const TrainConfig hopper =
+      parse(kMinimal, {"fp8.emulate_hopper=true", "fp8.promotion_interval=0"});
+  EXPECT_EQ(hopper.fp8.recipe.accumulator.value().promotion, 0);
+}
+
+TEST(TrainConfig, ImpossibleFp8ChoicesAreErrors) {
+  const auto fails = [](Overrides overrides, const char* part) {
+    overrides.push_back("train.precision=fp8");
+    expect_error(error_of(kMinimal, overrides), {part});
+  };
+  fails({"train.recompute=false"}, "train.recompute = false");
+  fails({"fp8.emulate_hopper=true", "fp8.promotion_interval=48"}, "fp8.promotion_interval = 48");
+  fails({"fp8.emulate_hopper=true", "fp8.gradient_format=e5m2"}, "the paper's tiles");
+  fails({"fp8.emulate_hopper=true", "fp8.input_tile=tensor"}, "the paper's tiles");
+  fails({"fp8.input_tile=64x64"}, "one of 1x128, 128x128, tensor");
+  fails({"fp8.bf16_modules=[1]"}, "a name or a list of names");
+}
+
 TEST(TrainConfig, MalformedOverridesAreUsageErrors) {
   for (const char* text : {"train.steps", "=3", "a b=3", "[x]=3"})
     EXPECT_THROW(parse(kMinimal, {text}), UsageError) << text;

@@ -116,7 +116,7 @@ TEST_P(EachPrecision, ResumingAfterASignalGivesTheSameBytes) {
   expect_same_run("whole", "stopped");
 }
 
-INSTANTIATE_TEST_SUITE_P(Precisions, EachPrecision, testing::Values("fp32", "bf16"),
+INSTANTIATE_TEST_SUITE_P(Precisions, EachPrecision, testing::Values("fp32", "bf16", "fp8"),
                          [](const auto& info) { return info.param; });
 
 class Run : public RunTest {};
@@ -260,6 +260,26 @@ TEST_F(Run, MicroBatchesAddUpToTheBatch) {
     EXPECT_NEAR(a, b, 1e-5 * b) << key;
   }
   EXPECT_EQ(column("one", "max_violation"), column("four", "max_violation"));
+}
+
+TEST_F(Run, Fp8StatisticsComeWithEvaluations) {
+  run(config({"train.precision=fp8", "fp8.statistics=true"}), "run");
+  const auto stats = column("run", "fp8_stats");
+  ASSERT_EQ(stats.size(), 8u);
+  EXPECT_TRUE(stats[2].is_null());
+  const nlohmann::json& one = stats[3].at("model.layers.1.self_attn.o_proj.gradient");
+  EXPECT_GT(one.at("amax").get<double>(), 0);
+  EXPECT_LT(one.at("underflow").get<double>(), 1);
+  EXPECT_GT(one.at("saturation").get<double>(), 0);
+}
+
+TEST_F(Run, Fp8KeepsLessThanBf16) {
+  run(config({"train.precision=bf16"}), "bf16");
+  run(config({"train.precision=fp8"}), "fp8");
+  const auto bytes = [&](const char* name) {
+    return column(name, "activation_bytes").back().get<double>();
+  };
+  EXPECT_LT(bytes("fp8"), 0.7 * bytes("bf16"));
 }
 
 TEST_F(Run, NamesWhatDoesNotFit) {

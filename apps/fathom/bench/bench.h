@@ -71,6 +71,7 @@ struct BenchMemoryOptions : BenchOptions {};
 struct BenchModelOptions : BenchOptions {
   BenchModelOptions() { seconds = 10; }
   std::string model = "small", precision = "bf16";
+  bool recompute = false;                  ///< train
   int64_t seq_len = 512, micro_batch = 4;  ///< train
   int64_t prompt = 128, new_tokens = 64;   ///< decode
   std::vector<int64_t> tokens = {512};     ///< prefill

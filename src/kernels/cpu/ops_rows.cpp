@@ -76,24 +76,8 @@ void gather_add(Rows y, const int32_t* slot, const float* weight, int64_t count,
   });
 }
 
-float scale_and_dot(const float* dout, Rows y, float weight, MutableRows dy, int64_t n) {
-  float dot = 0;
-  with_type(y.bf16, [&](auto ty) {
-    with_type(dy.bf16, [&](auto tdy) {
-      const auto* in = static_cast<const decltype(ty)*>(y.data);
-      auto* out = static_cast<decltype(tdy)*>(dy.data);
-      dot = sum_vectors(n, [&](int64_t i, auto part) {
-        const VecF d = load(dout + i, part), v = load(in + i, part);
-        store(out + i, d * weight, part);
-        return d * v;
-      });
-    });
-  });
-  return dot;
-}
-
 }  // namespace
 
-const RowOps kRowOps = {fill, copy, add_scaled, sum, sum_of_squares, gather_add, scale_and_dot};
+const RowOps kRowOps = {fill, copy, add_scaled, sum, sum_of_squares, gather_add};
 
 }  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

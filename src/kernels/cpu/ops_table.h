@@ -99,8 +99,6 @@ struct RowOps {
   /// out += Σ_k weight[k]·y[slot[k]]; weight may be null for ones.
   void (*gather_add)(Rows y, const int32_t* slot, const float* weight, int64_t count, float* out,
                      int64_t n);
-  /// dy = weight·dout; returns dout·y. dy may be y.
-  float (*scale_and_dot)(const float* dout, Rows y, float weight, MutableRows dy, int64_t n);
 };
 
 /// The constants of one AdamW step: see adamw.cpp.
