@@ -1,4 +1,5 @@
 #include "bench/bench.h"
+#include "bench/matrices.h"
 #include "command_line.h"
 
 namespace fathom::app {
@@ -46,6 +47,14 @@ void add_dtype(CLI::App* sub, std::string& dtype, const std::vector<std::string>
   add_choice(sub, "--dtype", dtype, "Storage format of the inputs", choices);
 }
 
+/// The same for products: weights may be in formats of their own.
+void add_product_dtype(CLI::App* sub, std::string& dtype) {
+  std::vector<std::string> choices = {"bf16", "fp32", "e4m3"};
+  for (const std::string& name : stored_format_names()) choices.push_back(name);
+  add_choice(sub, "--dtype", dtype, "Storage format of the inputs, or of weights beside BF16",
+             choices);
+}
+
 void add_layout(CLI::App* sub, std::string& layout) {
   add_choice(sub, "--layout", layout, "nt: forward, nn: input gradient, tn: weight gradient",
              {"nt", "nn", "tn"});
@@ -62,7 +71,7 @@ void gemm(CLI::App* sub, BenchGemmOptions& o) {
                   "directory), separated by commas")
       ->delimiter(',');
   add_sizes(sub, "--tokens", o.tokens, "Rows of the matrices of --model");
-  add_dtype(sub, o.dtype, {"bf16", "fp32", "e4m3"});
+  add_product_dtype(sub, o.dtype);
   add_layout(sub, o.layout);
 }
 
@@ -89,7 +98,7 @@ void few_rows(CLI::App* sub, BenchFewRowsOptions& o) {
   sub->add_option("--total-mb", o.total_mb,
                   "Weights read in turn, in MB (default: twice the caches)")
       ->check(CLI::PositiveNumber);
-  add_dtype(sub, o.dtype, {"bf16", "fp32", "e4m3"});
+  add_product_dtype(sub, o.dtype);
 }
 
 void attention(CLI::App* sub, BenchAttentionOptions& o) {

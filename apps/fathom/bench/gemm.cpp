@@ -80,9 +80,13 @@ std::vector<Shape> shapes_of(const BenchGemmOptions& o) {
 }
 
 void measure_gemm(BenchRun& run, const BenchGemmOptions& o, const Shape& s) {
+  if (o.layout == "tn" && activation_dtype(o.dtype) != o.dtype)
+    throw UsageError(fmt::format("--layout tn has no weights to be {}", o.dtype),
+                     "use --layout nt or nn");
   const bool tn = o.layout == "tn", nt = o.layout == "nt";
   constexpr int64_t kSets = 3;
-  const double inputs = static_cast<double>(s.m * s.k + s.n * s.k) * element_bytes(o.dtype);
+  const double inputs = static_cast<double>(s.m * s.k) * element_bytes(activation_dtype(o.dtype)) +
+                        static_cast<double>(s.n * s.k) * element_bytes(o.dtype);
   require_memory(kSets * inputs + 4 * static_cast<double>(s.m * s.n));
   std::vector<Matrix> a, b;
   for (int64_t i = 0; i < kSets; ++i) {
@@ -105,7 +109,7 @@ void measure_gemm(BenchRun& run, const BenchGemmOptions& o, const Shape& s) {
   };
   row.peer =
       fmt::format(R"({{"op":"gemm","m":{},"n":{},"k":{},"layout":"{}","dtype":"{}","copies":{}}})",
-                  s.m, s.n, s.k, o.layout, o.dtype, kSets);
+                  s.m, s.n, s.k, o.layout, activation_dtype(o.dtype), kSets);
   run.measure(row);
 }
 
@@ -146,7 +150,7 @@ int run_bench_few_rows(const GlobalOptions& global, const BenchFewRowsOptions& o
     };
     row.peer = fmt::format(
         R"({{"op":"gemm","m":{},"n":{},"k":{},"layout":"nt","dtype":"{}","copies":{}}})", m, o.n,
-        o.k, o.dtype, sets);
+        o.k, activation_dtype(o.dtype), sets);
     run.measure(row);
   }
   return run.finish();

@@ -1,6 +1,7 @@
 #pragma once
 
-// A class for each storage format: a row of it, of which whole units of elements are decoded. These
+// A class for each storage format: a row of it, of which consecutive whole units of elements are
+// decoded, the first being unit u of the row. These
 // spell codes out as bytes and convert them lane by lane, on any instruction set;
 // gemm_decode_vbmi.h has faster ones. For files compiled once per instruction set.
 
@@ -33,14 +34,20 @@ inline const uint8_t* bytes_at(const std::byte* p) {
   return reinterpret_cast<const uint8_t*>(p);
 }
 
+inline float half_at(const uint8_t* p) {
+  F16 h;
+  std::memcpy(&h, p, sizeof h);
+  return f16_to_float(h);
+}
+
 /// F32, BF16 or F16: each element has its own address.
 template <class From>
 struct PlainRow {
   static constexpr int64_t kUnit = 16, kUnitBytes = kUnit * static_cast<int64_t>(sizeof(From));
   PlainRow(const GemmOperand&, int64_t) {}
   template <class T>
-  void decode(const std::byte* from, int64_t, T* to) const {
-    for (int64_t i = 0; i < kUnit; i += kLanes) {
+  void decode(const std::byte* from, int64_t, int64_t units, T* to) const {
+    for (int64_t i = 0; i < units * kUnit; i += kLanes) {
       From lanes[kLanes];
       std::memcpy(lanes, from + i * static_cast<int64_t>(sizeof(From)), sizeof lanes);
       store(to + i, load(lanes, Full{}), Full{});
@@ -48,41 +55,63 @@ struct PlainRow {
   }
 };
 
-/// The scale and zero point of groups of one row of integers, the zero point as codes are offset.
+/// The scales and zero points of groups of one row of integers, the latter as codes are offset.
 template <StorageFormat kFormat>
 class GroupRow {
  public:
-  GroupRow(const GemmOperand& x, int64_t r) : x_(x), row_(x.first_row + r) {}
+  GroupRow(const GemmOperand& x, int64_t r)
+      : scale_(x.scale), zero_(x.zero), elements_(x.tile.cols), row_(x.first_row + r) {}
 
-  int64_t group_of(int64_t element) const { return element / x_.tile.cols; }
-  Affine at(int64_t group) const { return {scale(group), zero(group), 0}; }
+  int64_t group_of(int64_t element) const { return element / elements_; }
+  /// Elements in a group.
+  int64_t elements() const { return elements_; }
+  Affine at(int64_t group) const {
+    Affine a;
+    read<1>(group, 1, &a.scale, &a.zero);
+    return a;
+  }
+
+  /// Those of groups [first, first + count), count at most kRoom.
+  template <int64_t kRoom>
+  void read(int64_t first, int64_t count, float* scales, float* zeros) const {
+    if (scale_.dtype == DType::kBF16)
+      widen<BF16>(first, count, scales);
+    else if (scale_.dtype == DType::kF16)
+      widen<F16>(first, count, scales);
+    else
+      widen<float>(first, count, scales);
+    if (zero_.data) return read_zeros(first, count, zeros);
+    for (int64_t i = 0; i < kRoom; ++i) zeros[i] = kOffset;
+  }
 
  private:
   static constexpr int kBits = kFormat == StorageFormat::kInt4 ? 4 : 8;
+  static constexpr int kOffset = 1 << (kBits - 1);
   static constexpr int64_t kPerWord = 32 / kBits;
 
   template <class T>
-  static T load_at(const ParameterRows& p, int64_t r, int64_t c) {
-    T x;
-    std::memcpy(&x, static_cast<const T*>(p.data) + r * p.stride + c, sizeof x);
-    return x;
+  static const T* at(const ParameterRows& p, int64_t r, int64_t c) {
+    return static_cast<const T*>(p.data) + r * p.stride + c;
   }
-  float scale(int64_t group) const {
-    if (x_.scale.dtype == DType::kBF16) return to_float(load_at<BF16>(x_.scale, row_, group));
-    if (x_.scale.dtype == DType::kF16) return f16_to_float(load_at<F16>(x_.scale, row_, group));
-    return load_at<float>(x_.scale, row_, group);
+  template <class T>
+  void widen(int64_t first, int64_t count, float* to) const {
+    const T* from = at<T>(scale_, row_, first);
+    for_vectors(count, [&](int64_t i, auto part) { store(to + i, load(from + i, part), part); });
   }
-  float zero(int64_t group) const {
-    constexpr int kOffset = 1 << (kBits - 1);
-    if (!x_.zero.data) return kOffset;
-    if (x_.zero.dtype == DType::kI8)
-      return static_cast<float>(load_at<int8_t>(x_.zero, row_, group) + kOffset);
-    const auto word = load_at<uint32_t>(x_.zero, row_ / kPerWord, group);
-    return static_cast<float>((word >> (row_ % kPerWord * kBits)) & ((1u << kBits) - 1));
+  void read_zeros(int64_t first, int64_t count, float* to) const {
+    if (zero_.dtype == DType::kI8) {
+      const int8_t* from = at<int8_t>(zero_, row_, first);
+      for (int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(from[i] + kOffset);
+      return;
+    }
+    const uint32_t* from = at<uint32_t>(zero_, row_ / kPerWord, first);
+    const auto shift = static_cast<int>(row_ % kPerWord) * kBits;
+    for (int64_t i = 0; i < count; ++i)
+      to[i] = static_cast<float>(static_cast<int>(from[i] >> shift & ((1u << kBits) - 1)));
   }
 
-  const GemmOperand& x_;
-  int64_t row_;
+  ParameterRows scale_, zero_;
+  int64_t elements_, row_;
 };
 
 template <StorageFormat kFormat>
@@ -90,7 +119,13 @@ struct IntRow {
   static constexpr int64_t kUnit = 32, kUnitBytes = kFormat == StorageFormat::kInt4 ? 16 : 32;
   IntRow(const GemmOperand& x, int64_t r) : groups_(x, r) {}
   template <class T>
-  void decode(const std::byte* from, int64_t unit, T* to) {
+  void decode(const std::byte* from, int64_t u, int64_t units, T* to) {
+    for (; units > 0; --units, ++u, from += kUnitBytes, to += kUnit) decode_unit(from, u, to);
+  }
+
+ private:
+  template <class T>
+  void decode_unit(const std::byte* from, int64_t u, T* to) const {
     const uint8_t* p = bytes_at(from);
     uint8_t codes[kUnit];
     for (int64_t i = 0; i < kUnit; ++i) {
@@ -99,10 +134,9 @@ struct IntRow {
       else
         codes[i] = static_cast<uint8_t>(kFormat == StorageFormat::kInt8 ? p[i] ^ 0x80 : p[i]);
     }
-    emit(codes, kUnit, groups_.at(groups_.group_of(unit * kUnit)), to);
+    emit(codes, kUnit, groups_.at(groups_.group_of(u * kUnit)), to);
   }
 
- private:
   GroupRow<kFormat> groups_;
 };
 
@@ -113,8 +147,8 @@ struct BlockRow {
   static constexpr int64_t kUnitBytes = info_of(kFormat).block_bytes;
   BlockRow(const GemmOperand&, int64_t) {}
   template <class T>
-  void decode(const std::byte* from, int64_t, T* to) const {
-    decode_block(bytes_at(from), to);
+  void decode(const std::byte* from, int64_t, int64_t units, T* to) const {
+    for (; units > 0; --units, from += kUnitBytes, to += kUnit) decode_block(bytes_at(from), to);
   }
 
  private:
@@ -133,12 +167,6 @@ struct BlockRow {
     } else {
       decode_with_min(p, codes, to);
     }
-  }
-
-  static float half_at(const uint8_t* p) {
-    F16 h;
-    std::memcpy(&h, p, sizeof h);
-    return f16_to_float(h);
   }
 
   /// Q4_K and Q5_K: eight groups of 32.

@@ -42,7 +42,7 @@ Vec4 fold(V v) {
 }
 
 /// reduce_add of four vectors side by side, in the same order of additions: the same bits.
-inline Vec4 reduce_four(const VecF (&sum)[kStreams]) {
+inline Vec4 reduce_four(const VecF* sum) {
   const Vec4 a = fold(sum[0]), b = fold(sum[1]), c = fold(sum[2]), d = fold(sum[3]);
   const Vec4 ab =
       __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
@@ -79,20 +79,20 @@ struct NearColumns {
   static NoTable table(int64_t) { return {}; }
 };
 
-/// sum[r][c] += products of R rows of A, from words row_bytes apart, with elements [0, k) of four
+/// sum[r][c] += products of R rows of A, from words row_bytes apart, with elements [0, k) of C
 /// columns. Two steps at a time lie under one scale.
-template <class Unit, int64_t R, class Columns>
+template <class Unit, int64_t R, int64_t C, class Columns>
 inline void add_dots(const std::byte* a, int64_t row_bytes, int64_t k, const Columns& columns,
-                     VecF (&sum)[R][kStreams]) {
+                     VecF (&sum)[R][C]) {
   using Source = typename Columns::Source;
   constexpr int64_t kStep = Source::kStep, kVectors = Source::kVectors;
   static_assert(kScaleSide % (2 * kStep) == 0);
-  const auto multiply = [&](const VecF(&b)[kStreams][kVectors]) {
+  const auto multiply = [&](const VecF(&b)[C][kVectors]) {
     unrolled<R * kVectors>([&](auto i) {
       constexpr int64_t r = i / kVectors, v = i % kVectors;
       VecF a_r;
       __builtin_memcpy(&a_r, a + r * row_bytes + v * kVectorBytes, sizeof a_r);
-      unrolled<kStreams>([&](auto c) { sum[r][c] = Unit::multiply_add(sum[r][c], a_r, b[c][v]); });
+      unrolled<C>([&](auto c) { sum[r][c] = Unit::multiply_add(sum[r][c], a_r, b[c][v]); });
     });
     a += kVectors * kVectorBytes;
   };
@@ -101,22 +101,21 @@ inline void add_dots(const std::byte* a, int64_t row_bytes, int64_t k, const Col
     const auto* p = columns.p + at;
     if constexpr (Columns::kPrefetch) {
       const auto* ahead = p + columns.ahead(at);
-      for (int64_t c = 0; c < kStreams; ++c, ahead += columns.gap) {  // in a lambda GCC drops it
+      for (int64_t c = 0; c < C; ++c, ahead += columns.gap) {  // in a lambda GCC drops it
         __builtin_prefetch(ahead);
         __builtin_prefetch(ahead + kStep);
       }
     }
     const auto& table = columns.table(at);
     unrolled<2>([&](auto half) {
-      VecF b[kStreams][kVectors];
-      unrolled<kStreams>(
-          [&](auto c) { Source::load(p + c * columns.gap + half * kStep, table, b[c]); });
+      VecF b[C][kVectors];
+      unrolled<C>([&](auto c) { Source::load(p + c * columns.gap + half * kStep, table, b[c]); });
       multiply(b);
     });
   }
   for (; at < k; at += kStep) {
-    VecF b[kStreams][kVectors];
-    for (int64_t c = 0; c < kStreams; ++c)
+    VecF b[C][kVectors];
+    for (int64_t c = 0; c < C; ++c)
       load_tail<typename Unit::Word>(columns.p + c * columns.gap + at, std::min(kStep, k - at),
                                      columns.table(at), b[c]);
     multiply(b);
@@ -222,62 +221,80 @@ class DotStream {
   const int64_t quarter_;
 };
 
-/// The same for formats that are decoded first: four columns at a time, a piece of K after the
-/// other.
+/// The same for formats that are decoded first: a piece of K of eight columns at a time, an eighth
+/// of the block apart. One or two rows meet all eight together, for four sums would wait for each
+/// other; more rows meet four and four. The order of additions is the same.
 template <class Unit>
 class DecodedDots {
  public:
   explicit DecodedDots(const StreamBlock& x)
-      : x_(x), row_bytes_(word_row_bytes(x.k, Word::kElements)), quarter_(x.cols / kStreams) {}
+      : x_(x),
+        row_bytes_(word_row_bytes(x.k, Word::kElements)),
+        gap_(std::max<int64_t>(x.cols / kColumns, 1)) {
+    const int64_t piece_bytes = x.b.bytes(kPiece);
+    ahead_ = (kAheadBytes + piece_bytes - 1) / piece_bytes * piece_bytes;
+  }
 
   void run() {
-    for (int64_t j = 0; j < quarter_; ++j) four_columns(j, quarter_);
-    const int64_t first = quarter_ * kStreams;
-    if (first < x_.cols) four_columns(first, 1);
+    for (int64_t j = 0; j < gap_; ++j) columns(j, gap_);
+    for (int64_t j = gap_ * kColumns; j < x_.cols; j += kColumns) columns(j, 1);
   }
 
  private:
   using Word = typename Unit::Word;
   using T = Decoded<Word>;
   using Columns = NearColumns<Word, T>;
-  static constexpr int64_t kPiece = 4096 / static_cast<int64_t>(sizeof(T));
-  static constexpr int64_t kAhead = 1024;
+  static constexpr int64_t kColumns = 2 * kStreams;
+  static constexpr int64_t kPiece = 2048 / static_cast<int64_t>(sizeof(T));
+  static constexpr int64_t kStride = kPiece + 64 / static_cast<int64_t>(sizeof(T));
+  static constexpr int64_t kRowsOfAll = 2;
+  /// How far ahead of its use a column is asked for, at least.
+  static constexpr int64_t kAheadBytes = 768;
 
   /// Columns j, j + gap, …; those beyond the block are multiplied for nothing.
-  void four_columns(int64_t j, int64_t gap) {
-    const int64_t groups = (x_.rows + kRowsAtOnce - 1) / kRowsAtOnce;
+  void columns(int64_t j, int64_t gap) {
     std::memset(sums_, 0, static_cast<size_t>(x_.rows) * sizeof sums_[0]);
     for (int64_t k = 0; k < x_.k; k += kPiece) {
       const int64_t count = std::min(kPiece, x_.k - k);
-      for (int64_t c = 0; c < kStreams; ++c)
-        decode_to(x_.b, x_.col + std::min(j + c * gap, x_.cols - 1), {k, count}, kAhead, piece_[c]);
-      for (int64_t g = 0; g < groups; ++g) {
-        const int64_t row = x_.rows * g / groups, end = x_.rows * (g + 1) / groups;
-        with_rows<kRowsAtOnce>(end - row, [&](auto rows) { add_piece<rows>(row, k, count); });
-      }
+      for (int64_t c = 0; c < kColumns; ++c)
+        decode_to(x_.b, x_.col + std::min(j + c * gap, x_.cols - 1), {k, count}, ahead_, piece_[c]);
+      add_piece(k, count);
     }
     for (int64_t m = 0; m < x_.rows; ++m) {
-      const Vec4 dots = reduce_four(sums_[m]);
       float* out = x_.sums + m * x_.sums_stride;
-      for (int64_t c = 0; c < kStreams && j + c * gap < x_.cols; ++c) out[j + c * gap] = dots[c];
+      const Vec4 low = reduce_four(sums_[m]), high = reduce_four(sums_[m] + kStreams);
+      for (int64_t c = 0; c < kColumns && j + c * gap < x_.cols; ++c)
+        out[j + c * gap] = c < kStreams ? low[c] : high[c - kStreams];
     }
   }
 
-  template <int64_t R>
-  [[gnu::flatten]] void add_piece(int64_t row, int64_t k, int64_t count) {
-    VecF sum[R][kStreams];
-    unrolled<R * kStreams>(
-        [&](auto i) { sum[i / kStreams][i % kStreams] = sums_[row + i / kStreams][i % kStreams]; });
+  void add_piece(int64_t k, int64_t count) {
+    if (x_.rows <= kRowsOfAll)
+      return with_rows<kRowsOfAll>(x_.rows,
+                                   [&](auto rows) { add_rows<rows, kColumns>(0, 0, k, count); });
+    const int64_t groups = (x_.rows + kRowsAtOnce - 1) / kRowsAtOnce;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t row = x_.rows * g / groups, end = x_.rows * (g + 1) / groups;
+      with_rows<kRowsAtOnce>(end - row, [&](auto rows) {
+        for (int64_t c = 0; c < kColumns; c += kStreams) add_rows<rows, kStreams>(row, c, k, count);
+      });
+    }
+  }
+
+  template <int64_t R, int64_t C>
+  [[gnu::flatten]] void add_rows(int64_t row, int64_t column, int64_t k, int64_t count) {
+    VecF sum[R][C];
+    unrolled<R * C>([&](auto i) { sum[i / C][i % C] = sums_[row + i / C][column + i % C]; });
     add_dots<Unit>(x_.a + row * row_bytes_ + k / Word::kElements * 4, row_bytes_, count,
-                   Columns{piece_[0], kPiece}, sum);
-    unrolled<R * kStreams>(
-        [&](auto i) { sums_[row + i / kStreams][i % kStreams] = sum[i / kStreams][i % kStreams]; });
+                   Columns{piece_[column], kStride}, sum);
+    unrolled<R * C>([&](auto i) { sums_[row + i / C][column + i % C] = sum[i / C][i % C]; });
   }
 
   const StreamBlock& x_;
-  const int64_t row_bytes_, quarter_;
-  VecF sums_[kSmallM][kStreams];
-  alignas(64) T piece_[kStreams][kPiece];
+  const int64_t row_bytes_, gap_;
+  int64_t ahead_;
+  VecF sums_[kSmallM][kColumns];
+  alignas(64) T piece_[kColumns][kStride];
 };
 
 template <class Unit>
