@@ -65,44 +65,39 @@ constexpr DecodeKernels kernels_of() {
   return {decode<ToBF16, BF16>, decode<ToF32, float>};
 }
 
-using F = StorageFormat;
+/// Of a format that is_decoded, whose portable row is Row.
+template <StorageFormat kFormat, class Row>
+constexpr DecodeKernels fast_or() {
 #if defined(__AVX512VBMI__)
-constexpr DecodeKernels kF16 = kernels_of<FastF16Row, PlainRow<F16>>();
-constexpr DecodeKernels kInt4 = kernels_of<FastInt4Row, IntRow<F::kInt4>>();
-constexpr DecodeKernels kInt8 = kernels_of<FastInt8Row, IntRow<F::kInt8>>();
-constexpr DecodeKernels kUint8 = kernels_of<FastUint8Row, IntRow<F::kUint8>>();
-constexpr DecodeKernels kQ8_0 = kernels_of<FastQ8Row, BlockRow<F::kQ8_0>>();
-constexpr DecodeKernels kQ4_0 = kernels_of<FastQ4Row, BlockRow<F::kQ4_0>>();
-constexpr DecodeKernels kQ4_K = kernels_of<FastQ4KRow, BlockRow<F::kQ4_K>>();
-constexpr DecodeKernels kQ5_K = kernels_of<FastQ5KRow, BlockRow<F::kQ5_K>>();
-constexpr DecodeKernels kQ6_K = kernels_of<FastQ6KRow, BlockRow<F::kQ6_K>>();
+  return kernels_of<FastRow<kFormat>, Row>();
 #else
-constexpr DecodeKernels kF16 = kernels_of<PlainRow<F16>>();
-constexpr DecodeKernels kInt4 = kernels_of<IntRow<F::kInt4>>();
-constexpr DecodeKernels kInt8 = kernels_of<IntRow<F::kInt8>>();
-constexpr DecodeKernels kUint8 = kernels_of<IntRow<F::kUint8>>();
-constexpr DecodeKernels kQ8_0 = kernels_of<BlockRow<F::kQ8_0>>();
-constexpr DecodeKernels kQ4_0 = kernels_of<BlockRow<F::kQ4_0>>();
-constexpr DecodeKernels kQ4_K = kernels_of<BlockRow<F::kQ4_K>>();
-constexpr DecodeKernels kQ5_K = kernels_of<BlockRow<F::kQ5_K>>();
-constexpr DecodeKernels kQ6_K = kernels_of<BlockRow<F::kQ6_K>>();
+  return kernels_of<Row>();
 #endif
+}
+template <StorageFormat kFormat>
+constexpr DecodeKernels ints() {
+  return fast_or<kFormat, IntRow<kFormat>>();
+}
+template <StorageFormat kFormat>
+constexpr DecodeKernels blocks() {
+  return fast_or<kFormat, BlockRow<kFormat>>();
+}
 
 }  // namespace
 
 const DecodeKernels kDecode[kStorageFormats] = {
     kernels_of<PlainRow<float>>(),
     kernels_of<PlainRow<BF16>>(),
-    kF16,
+    fast_or<StorageFormat::kF16, PlainRow<F16>>(),
     {nullptr, nullptr},  // E4M3
-    kInt4,
-    kInt8,
-    kUint8,
-    kQ8_0,
-    kQ4_0,
-    kQ4_K,
-    kQ5_K,
-    kQ6_K,
+    ints<StorageFormat::kInt4>(),
+    ints<StorageFormat::kInt8>(),
+    ints<StorageFormat::kUint8>(),
+    blocks<StorageFormat::kQ8_0>(),
+    blocks<StorageFormat::kQ4_0>(),
+    blocks<StorageFormat::kQ4_K>(),
+    blocks<StorageFormat::kQ5_K>(),
+    blocks<StorageFormat::kQ6_K>(),
 };
 
 }  // namespace fathom::kernels::cpu::FATHOM_ISA_NS

@@ -5,6 +5,7 @@
 // spell codes out as bytes and convert them lane by lane, on any instruction set;
 // gemm_decode_vbmi.h has faster ones. For files compiled once per instruction set.
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/gemm_decode.h"
@@ -58,45 +59,36 @@ struct PlainRow {
 /// The scales and zero points of groups of one row of integers, the latter as codes are offset.
 template <StorageFormat kFormat>
 class GroupRow {
+  static constexpr int kBits = kFormat == StorageFormat::kInt4 ? 4 : 8;
+  static constexpr int kOffset = 1 << (kBits - 1);
+  static constexpr int64_t kPerWord = 32 / kBits;
+
  public:
+  static constexpr float kSymmetric = kOffset;  ///< the zero point of groups that have none
+
   GroupRow(const GemmOperand& x, int64_t r)
       : scale_(x.scale), zero_(x.zero), elements_(x.tile.cols), row_(x.first_row + r) {}
 
   int64_t group_of(int64_t element) const { return element / elements_; }
-  /// Elements in a group.
-  int64_t elements() const { return elements_; }
+  /// Groups that exist.
+  int64_t count() const { return scale_.cols; }
   Affine at(int64_t group) const {
     Affine a;
-    read<1>(group, 1, &a.scale, &a.zero);
+    read_scales(group, 1, &a.scale);
+    a.zero = kSymmetric;
+    if (has_zeros()) read_zeros(group, 1, &a.zero);
     return a;
   }
+  bool has_zeros() const { return zero_.data != nullptr; }
 
-  /// Those of groups [first, first + count), count at most kRoom.
-  template <int64_t kRoom>
-  void read(int64_t first, int64_t count, float* scales, float* zeros) const {
+  /// Those of groups [first, first + count).
+  void read_scales(int64_t first, int64_t count, float* scales) const {
     if (scale_.dtype == DType::kBF16)
       widen<BF16>(first, count, scales);
     else if (scale_.dtype == DType::kF16)
       widen<F16>(first, count, scales);
     else
       widen<float>(first, count, scales);
-    if (zero_.data) return read_zeros(first, count, zeros);
-    for (int64_t i = 0; i < kRoom; ++i) zeros[i] = kOffset;
-  }
-
- private:
-  static constexpr int kBits = kFormat == StorageFormat::kInt4 ? 4 : 8;
-  static constexpr int kOffset = 1 << (kBits - 1);
-  static constexpr int64_t kPerWord = 32 / kBits;
-
-  template <class T>
-  static const T* at(const ParameterRows& p, int64_t r, int64_t c) {
-    return static_cast<const T*>(p.data) + r * p.stride + c;
-  }
-  template <class T>
-  void widen(int64_t first, int64_t count, float* to) const {
-    const T* from = at<T>(scale_, row_, first);
-    for_vectors(count, [&](int64_t i, auto part) { store(to + i, load(from + i, part), part); });
   }
   void read_zeros(int64_t first, int64_t count, float* to) const {
     if (zero_.dtype == DType::kI8) {
@@ -110,6 +102,16 @@ class GroupRow {
       to[i] = static_cast<float>(static_cast<int>(from[i] >> shift & ((1u << kBits) - 1)));
   }
 
+ private:
+  template <class T>
+  static const T* at(const ParameterRows& p, int64_t r, int64_t c) {
+    return static_cast<const T*>(p.data) + r * p.stride + c;
+  }
+  template <class T>
+  void widen(int64_t first, int64_t count, float* to) const {
+    const T* from = at<T>(scale_, row_, first);
+    for_vectors(count, [&](int64_t i, auto part) { store(to + i, load(from + i, part), part); });
+  }
   ParameterRows scale_, zero_;
   int64_t elements_, row_;
 };

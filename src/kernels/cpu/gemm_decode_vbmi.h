@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/gemm_decode_rows.h"
 #include "kernels/cpu/gemm_source.h"
+#include "kernels/cpu/gemm_unit.h"
 
 #if defined(__AVX512VBMI__)
 
@@ -81,148 +82,144 @@ inline VecF unsigned_lanes(const std::byte* p) {
   return _mm512_maskz_cvtepi32_ps(0xffff, _mm512_maskz_cvtepu8_epi32(0xffff, load_128(p)));
 }
 
-/// Rows of integers. Kind::with(group, units, from, to) decodes consecutive units of one group.
-template <StorageFormat kFormat, class Kind>
-class FastIntRow {
- public:
-  static constexpr int64_t kUnit = 32, kUnitBytes = IntRow<kFormat>::kUnitBytes;
-  FastIntRow(const GemmOperand& x, int64_t r)
-      : groups_(x, r), group_units_((x.tile.cols + kUnit - 1) / kUnit) {}
+template <int64_t N>
+using Index = std::integral_constant<int64_t, N>;
 
-  void decode(const std::byte* from, int64_t u, int64_t units, BF16* to) const {
-    while (units > 0) {
-      const int64_t in_group = u % group_units_;
-      const int64_t part = in_group > 0 || units < group_units_
-                               ? one_group(u, std::min(units, group_units_ - in_group), from, to)
-                               : whole_groups(u / group_units_, units / group_units_, from, to);
-      from += part * kUnitBytes;
-      to += part * kUnit;
-      u += part;
-      units -= part;
-    }
-  }
-
- private:
-  /// Each returns how many units it decoded.
-  int64_t one_group(int64_t u, int64_t units, const std::byte* from, BF16* to) const {
-    Kind::with(groups_.at(u / group_units_), units, from, to);
-    return units;
-  }
-  int64_t whole_groups(int64_t first, int64_t count, const std::byte* from, BF16* to) const {
-    constexpr int64_t kAtOnce = 16;
-    count = std::min(count, kAtOnce);
-    float scales[kAtOnce], zeros[kAtOnce];
-    groups_.template read<kAtOnce>(first, count, scales, zeros);
-    const auto each = [&](auto units) {
-      for (int64_t i = 0; i < count; ++i, from += units * kUnitBytes, to += units * kUnit)
-        Kind::with({scales[i], zeros[i], 0}, units, from, to);
-    };
-    if (group_units_ == 1)
-      each(std::integral_constant<int64_t, 1>{});
-    else if (group_units_ == 2)
-      each(std::integral_constant<int64_t, 2>{});
-    else if (group_units_ == 4)
-      each(std::integral_constant<int64_t, 4>{});
-    else
-      each(group_units_);
-    return count * group_units_;
-  }
-
-  GroupRow<kFormat> groups_;
-  int64_t group_units_;
-};
+// Each row below decodes in steps of kVectors vectors of 32 elements: step(from, s, sink) is given
+// step s of the row, stored at `from`, and calls sink(Index v, words) for v = 0, 1, …
 
 /// Two codes a byte, the first in the low half.
-struct Int4Units {
-  template <class Units>
-  [[gnu::always_inline]] static void with(const Affine& group, Units units, const std::byte* from,
-                                          BF16* to) {
-    const __m512i table = table_of_16(group);
-    int64_t i = 0;
-    for (; i + 2 <= units; i += 2) two(table, load_256(from + 16 * i), to + 32 * i);
-    if (i < units) {
-      const __m512i codes = codes_of(_mm256_castsi128_si256(load_128(from + 16 * i)), false);
-      store_bf16(to + 32 * i, look_up(table, codes));
-    }
-  }
-
- private:
-  static void two(__m512i table, __m256i bytes, BF16* to) {
-    store_bf16(to, look_up(table, codes_of(bytes, false)));
-    store_bf16(to + 32, look_up(table, codes_of(bytes, true)));
-  }
-  /// Codes of the first or last 16 of 32 bytes, each in the low bits of a word.
-  static __m512i codes_of(__m256i bytes, bool last) {
+struct Int4Codes {
+  static constexpr int64_t kUnitBytes = 16;
+  using Group = __m512i;
+  static Group group(const Affine& a) { return table_of_16(a); }
+  /// Units 2i and 2i + 1 of a step.
+  template <int64_t I, class Sink>
+  static void two(const std::byte* from, __m512i first, __m512i second, Sink sink) {
     // Interleaving words works within 128 bits: four bytes of each half go to each such lane.
     static constexpr auto kOrder =
         bytes_of([](int i) { return i / 16 * 4 + i % 8 / 2 + i % 16 / 8 * 16; });
-    const __m512i low = _mm512_maskz_permutexvar_epi8(kBytes, load_512(kOrder.value),
-                                                      _mm512_castsi256_si512(bytes));
+    const __m512i low = _mm512_maskz_permutexvar_epi8(
+        kBytes, load_512(kOrder.value), _mm512_castsi256_si512(load_256(from + 32 * I)));
     const __m512i high = _mm512_maskz_srli_epi16(kWords, low, 4);
-    return last ? _mm512_unpackhi_epi16(low, high) : _mm512_unpacklo_epi16(low, high);
+    sink(Index<2 * I>{}, look_up(first, _mm512_unpacklo_epi16(low, high)));
+    sink(Index<2 * I + 1>{}, look_up(second, _mm512_unpackhi_epi16(low, high)));
   }
 };
 
 template <bool kSigned>
-struct Int8Units {
-  template <class Units>
-  [[gnu::always_inline]] static void with(const Affine& group, Units units, const std::byte* from,
-                                          BF16* to) {
-    const float zero = group.zero - (kSigned ? 128.0f : 0.0f);
-    if (kSigned && zero == 0)
-      return each(units, from, to, [&](VecF codes) { return codes * group.scale; });
-    each(units, from, to, [&](VecF codes) { return (codes - zero) * group.scale; });
+struct Int8Codes {
+  static constexpr int64_t kUnitBytes = 32;
+  using Group = Affine;
+  static Group group(Affine a) {
+    if (kSigned) a.zero -= 128;
+    return a;
+  }
+  template <int64_t I, class Sink>
+  static void two(const std::byte* from, const Group& first, const Group& second, Sink sink) {
+    sink(Index<2 * I>{}, unit(from + 64 * I, first));
+    sink(Index<2 * I + 1>{}, unit(from + 64 * I + 32, second));
   }
 
  private:
-  template <class Units, class Value>
-  [[gnu::always_inline]] static void each(Units units, const std::byte* from, BF16* to,
-                                          Value value) {
-    const auto lanes = [](const std::byte* p) {
-      return kSigned ? signed_lanes(p) : unsigned_lanes(p);
+  static __m512i unit(const std::byte* p, const Group& g) {
+    const auto lanes = [](const std::byte* q) {
+      return kSigned ? signed_lanes(q) : unsigned_lanes(q);
     };
-    for (int64_t i = 0; i < units; ++i, from += 32)
-      store_bf16(to + 32 * i, round_words(value(lanes(from)), value(lanes(from + 16))));
+    if (kSigned && g.zero == 0) return round_words(lanes(p) * g.scale, lanes(p + 16) * g.scale);
+    return round_words((lanes(p) - g.zero) * g.scale, (lanes(p + 16) - g.zero) * g.scale);
   }
 };
 
-using FastInt4Row = FastIntRow<StorageFormat::kInt4, Int4Units>;
-using FastInt8Row = FastIntRow<StorageFormat::kInt8, Int8Units<true>>;
-using FastUint8Row = FastIntRow<StorageFormat::kUint8, Int8Units<false>>;
+template <StorageFormat kFormat, class Codes>
+class FastIntRow {
+ public:
+  static constexpr int64_t kVectors = 4, kStepBytes = kVectors * Codes::kUnitBytes;
+  FastIntRow(const GemmOperand& x, int64_t r)
+      : groups_(x, r), group_units_((x.tile.cols + 31) / 32) {
+    store(zeros_, splat(groups_.kSymmetric), Full{});
+  }
 
-/// Blocks one after the other.
-template <StorageFormat kFormat, class Decode>
-inline void for_blocks(const std::byte* from, int64_t units, BF16* to, Decode decode) {
-  using Row = BlockRow<kFormat>;
-  for (; units > 0; --units, from += Row::kUnitBytes, to += Row::kUnit) decode(from, to);
-}
+  template <class Sink>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t s, Sink sink) {
+    if (group_units_ == 4) {
+      const auto g = group(s);
+      Codes::template two<0>(from, g, g, sink);
+      Codes::template two<1>(from, g, g, sink);
+    } else if (group_units_ == 1) {
+      Codes::template two<0>(from, group(4 * s), group(4 * s + 1), sink);
+      Codes::template two<1>(from, group(4 * s + 2), group(4 * s + 3), sink);
+    } else {  // divisions are slow, but these groups large
+      const auto unit = [&](int64_t u) { return group((4 * s + u) / group_units_); };
+      Codes::template two<0>(from, unit(0), unit(1), sink);
+      Codes::template two<1>(from, unit(2), unit(3), sink);
+    }
+  }
 
-struct FastQ8Row : BlockRow<StorageFormat::kQ8_0> {
-  using BlockRow::BlockRow;
-  void decode(const std::byte* from, int64_t, int64_t units, BF16* to) const {
-    for_blocks<StorageFormat::kQ8_0>(from, units, to, [](const std::byte* p, BF16* out) {
-      const VecF d = broadcast_half(p);
-      store_bf16(out, round_words(signed_lanes(p + 2) * d, signed_lanes(p + 18) * d));
-    });
+ private:
+  static constexpr uint64_t kNear = 16;
+
+  [[gnu::always_inline]] auto group(int64_t g) {
+    const auto at = static_cast<uint64_t>(g) % kNear;
+    if (g - static_cast<int64_t>(at) != first_) [[unlikely]]
+      read(g - static_cast<int64_t>(at));
+    return Codes::group({scales_[at], zeros_[at], 0});
+  }
+  [[gnu::noinline]] void read(int64_t first) {
+    first_ = first;
+    const int64_t count = std::min<int64_t>(kNear, groups_.count() - first);
+    groups_.read_scales(first, count, scales_);
+    if (groups_.has_zeros()) groups_.read_zeros(first, count, zeros_);
+  }
+
+  GroupRow<kFormat> groups_;
+  int64_t group_units_, first_ = -1;  // of the kNear groups at hand
+  alignas(64) float scales_[kNear] = {}, zeros_[kNear];
+};
+using FastInt4Row = FastIntRow<StorageFormat::kInt4, Int4Codes>;
+using FastInt8Row = FastIntRow<StorageFormat::kInt8, Int8Codes<true>>;
+using FastUint8Row = FastIntRow<StorageFormat::kUint8, Int8Codes<false>>;
+
+/// Units of 32 elements: kUnitBytes each, words(p) their values.
+template <class Unit>
+struct FastUnits {
+  static constexpr int64_t kVectors = 4, kStepBytes = kVectors * Unit::kUnitBytes;
+  FastUnits(const GemmOperand&, int64_t) {}
+  template <class Sink>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, Sink sink) const {
+    unrolled<kVectors>([&](auto v) { sink(v, Unit::words(from + v * Unit::kUnitBytes)); });
   }
 };
 
+struct F16Unit {
+  static constexpr int64_t kUnitBytes = 64;
+  static __m512i words(const std::byte* p) {
+    return round_words(_mm512_maskz_cvtph_ps(0xffff, load_256(p)),
+                       _mm512_maskz_cvtph_ps(0xffff, load_256(p + 32)));
+  }
+};
+struct Q8Unit {
+  static constexpr int64_t kUnitBytes = 34;
+  static __m512i words(const std::byte* p) {
+    const VecF d = broadcast_half(p);
+    return round_words(signed_lanes(p + 2) * d, signed_lanes(p + 18) * d);
+  }
+};
 /// 16 codes in low halves of bytes, then 16 in high ones.
-struct FastQ4Row : BlockRow<StorageFormat::kQ4_0> {
-  using BlockRow::BlockRow;
-  void decode(const std::byte* from, int64_t, int64_t units, BF16* to) const {
+struct Q4Unit {
+  static constexpr int64_t kUnitBytes = 18;
+  static __m512i words(const std::byte* p) {
+    const VecF values = (lane_numbers() - 8.0f) * broadcast_half(p);
     static constexpr auto kTwice = bytes_of([](int i) { return i / 2 % 16; });
-    const __m512i twice = load_512(kTwice.value);
-    const VecF numbers = lane_numbers() - 8.0f;
-    for_blocks<StorageFormat::kQ4_0>(from, units, to, [&](const std::byte* p, BF16* out) {
-      const VecF values = numbers * broadcast_half(p);
-      const __m512i bytes =
-          _mm512_maskz_permutexvar_epi8(kBytes, twice, _mm512_castsi128_si512(load_128(p + 2)));
-      const __m512i codes = _mm512_mask_srli_epi16(bytes, 0xffff0000u, bytes, 4);
-      store_bf16(out, look_up(round_words(values, values), codes));
-    });
+    const __m512i bytes = _mm512_maskz_permutexvar_epi8(kBytes, load_512(kTwice.value),
+                                                        _mm512_castsi128_si512(load_128(p + 2)));
+    const __m512i codes = _mm512_mask_srli_epi16(bytes, 0xffff0000u, bytes, 4);
+    return look_up(round_words(values, values), codes);
   }
 };
+using FastF16Row = FastUnits<F16Unit>;
+using FastQ8Row = FastUnits<Q8Unit>;
+using FastQ4Row = FastUnits<Q4Unit>;
 
 /// The eight scales and minima of a block of Q4_K or Q5_K, as lanes.
 inline VecF scales_and_minima(const std::byte* block) {
@@ -242,72 +239,73 @@ inline VecF scales_and_minima(const std::byte* block) {
   return factors * bit_cast_vec<VecF>(d);
 }
 
-struct FastQ4KRow : BlockRow<StorageFormat::kQ4_K> {
-  using BlockRow::BlockRow;
-  void decode(const std::byte* from, int64_t, int64_t units, BF16* to) const {
-    for_blocks<StorageFormat::kQ4_K>(from, units, to, decode_block);
-  }
+/// Blocks of 256 elements: a step each.
+template <StorageFormat kFormat>
+struct FastBlocks {
+  static constexpr int64_t kVectors = 8, kStepBytes = info_of(kFormat).block_bytes;
+  FastBlocks(const GemmOperand&, int64_t) {}
+};
 
- private:
-  static void decode_block(const std::byte* from, BF16* to) {
+struct FastQ4KRow : FastBlocks<StorageFormat::kQ4_K> {
+  using FastBlocks::FastBlocks;
+  template <class Sink>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, Sink sink) const {
     alignas(64) float s[16];
     store(s, scales_and_minima(from), Full{});
-    const std::byte* p = from + 16;
-    for (int j = 0; j < 8; j += 2, p += 32, to += 64) {
-      const __m512i low = words_of(load_256(p)), high = _mm512_maskz_srli_epi16(kWords, low, 4);
-      store_bf16(to, look_up(table_of_16({s[j], 0, s[8 + j]}), low));
-      store_bf16(to + 32, look_up(table_of_16({s[j + 1], 0, s[9 + j]}), high));
-    }
+    unrolled<4>([&](auto i) {
+      const __m512i low = words_of(load_256(from + 16 + 32 * i));
+      const __m512i high = _mm512_maskz_srli_epi16(kWords, low, 4);
+      sink(Index<2 * i>{}, look_up(table_of_16({s[2 * i], 0, s[8 + 2 * i]}), low));
+      sink(Index<2 * i + 1>{}, look_up(table_of_16({s[2 * i + 1], 0, s[9 + 2 * i]}), high));
+    });
   }
 };
 
-struct FastQ5KRow : BlockRow<StorageFormat::kQ5_K> {
-  using BlockRow::BlockRow;
-  void decode(const std::byte* from, int64_t, int64_t units, BF16* to) const {
-    for_blocks<StorageFormat::kQ5_K>(from, units, to, decode_block);
-  }
-
- private:
-  static void decode_block(const std::byte* from, BF16* to) {
+struct FastQ5KRow : FastBlocks<StorageFormat::kQ5_K> {
+  using FastBlocks::FastBlocks;
+  template <class Sink>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, Sink sink) const {
     alignas(64) float s[16];
     store(s, scales_and_minima(from), Full{});
     const __m512i fifths = words_of(load_256(from + 16));
-    const std::byte* p = from + 48;
-    // Bit j of the fifths, at bit 4, over the low bits of the others.
-    const auto codes = [](__m512i low, __m512i fifth) {
-      return _mm512_ternarylogic_epi32(low, fifth, _mm512_set1_epi16(0x0f), kSelect);
-    };
-    const auto put = [&](__m512i c, int j) {
+    const auto values = [&](int64_t j, __m512i low, __m512i fifth) {
       const Affine group{s[j], 0, s[8 + j]};
       const __m512i table =
           round_words(values_of(lane_numbers(), group), values_of(lane_numbers() + 16.0f, group));
-      store_bf16(to + 32 * j, look_up(table, c));
+      return look_up(table,
+                     _mm512_ternarylogic_epi32(low, fifth, _mm512_set1_epi16(0x0f), kSelect));
     };
-    for (int j = 0; j < 8; j += 2, p += 32) {
-      const __m512i low = words_of(load_256(p)), high = _mm512_maskz_srli_epi16(kWords, low, 4);
-      const __m512i moved = _mm512_maskz_srli_epi16(kWords, fifths, static_cast<unsigned>(j));
-      put(codes(low, _mm512_maskz_slli_epi16(kWords, moved, 4)), j);
-      put(codes(high, _mm512_maskz_slli_epi16(kWords, moved, 3)), j + 1);
-    }
+    // The fifth bit of group j is bit j of the fifths: brought to bit 4.
+    unrolled<4>([&](auto i) {
+      const __m512i low = words_of(load_256(from + 48 + 32 * i));
+      const __m512i high = _mm512_maskz_srli_epi16(kWords, low, 4);
+      const __m512i moved = _mm512_maskz_srli_epi16(kWords, fifths, 2 * i);
+      sink(Index<2 * i>{}, values(2 * i, low, _mm512_maskz_slli_epi16(kWords, moved, 4)));
+      sink(Index<2 * i + 1>{}, values(2 * i + 1, high, _mm512_maskz_slli_epi16(kWords, moved, 3)));
+    });
   }
 };
 
-struct FastQ6KRow : BlockRow<StorageFormat::kQ6_K> {
-  using BlockRow::BlockRow;
-  void decode(const std::byte* from, int64_t, int64_t units, BF16* to) const {
-    for_blocks<StorageFormat::kQ6_K>(from, units, to, decode_block);
+struct FastQ6KRow : FastBlocks<StorageFormat::kQ6_K> {
+  using FastBlocks::FastBlocks;
+  template <class Sink>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, Sink sink) const {
+    alignas(64) float s[16];
+    store(s, signed_lanes(from + 192) * half_at(bytes_at(from) + 208), Full{});
+    alignas(64) std::byte codes[256];
+    spell_half(from, from + 128, codes);
+    spell_half(from + 64, from + 160, codes + 128);
+    unrolled<8>([&](auto v) {
+      const auto values = [&](int64_t g) {
+        return (unsigned_lanes(codes + 16 * g) - 32.0f) * s[g];
+      };
+      sink(v, round_words(values(2 * v), values(2 * v + 1)));
+    });
   }
 
  private:
-  static void decode_block(const std::byte* from, BF16* to) {
-    const float d = half_at(bytes_at(from) + 208);
-    alignas(64) float s[16];
-    store(s, signed_lanes(from + 192) * d, Full{});
-    decode_half(from, from + 128, s, to);
-    decode_half(from + 64, from + 160, s + 8, to + 128);
-  }
-  /// 128 elements: bytes of two low halves, of the upper bits of all.
-  static void decode_half(const std::byte* low, const std::byte* high, const float* s, BF16* to) {
+  /// The codes of 128 elements, from bytes of two low halves and of the upper bits of all.
+  static void spell_half(const std::byte* low, const std::byte* high, std::byte* codes) {
     // Upper bits come to bits 4 and 5: from bits 0 and 1 of each byte for the first 32 elements,
     // from 2 and 3 for the next, from 4 and 5, from 6 and 7 for the last two.
     static constexpr auto kFirst =
@@ -315,33 +313,50 @@ struct FastQ6KRow : BlockRow<StorageFormat::kQ6_K> {
     static constexpr auto kSecond = bytes_of([](int i) { return i % 8 * 8 + (i < 32 ? 0 : 2); });
     const __m512i l = load_512(low);
     const __m512i h = _mm512_maskz_broadcast_i64x4(0xff, load_256(high));
-    const __m512i h0 = _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kFirst.value), h);
-    const __m512i h1 = _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kSecond.value), h);
-    put(codes(l, h0), s, to);
-    put(codes(_mm512_maskz_srli_epi16(kWords, l, 4), h1), s + 4, to + 64);
-  }
-  static __m512i codes(__m512i low, __m512i high) {
-    const __m512i both = _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(0x0f), kSelect);
-    return _mm512_and_si512(both, _mm512_set1_epi8(0x3f));
-  }
-  /// 64 codes, four groups of 16.
-  static void put(__m512i codes, const float* s, BF16* to) {
-    alignas(64) std::byte bytes[64];
-    _mm512_store_si512(bytes, codes);
-    for (int g = 0; g < 4; g += 2, to += 32)
-      store_bf16(to, round_words((unsigned_lanes(bytes + 16 * g) - 32.0f) * s[g],
-                                 (unsigned_lanes(bytes + 16 * g + 16) - 32.0f) * s[g + 1]));
+    const auto spell = [](__m512i x, __m512i upper) {
+      const __m512i both = _mm512_ternarylogic_epi32(x, upper, _mm512_set1_epi8(0x0f), kSelect);
+      return _mm512_and_si512(both, _mm512_set1_epi8(0x3f));
+    };
+    const auto moved = [&](const auto& order) {
+      return _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(order.value), h);
+    };
+    _mm512_store_si512(codes, spell(l, moved(kFirst)));
+    _mm512_store_si512(codes + 64, spell(_mm512_maskz_srli_epi16(kWords, l, 4), moved(kSecond)));
   }
 };
 
-struct FastF16Row : PlainRow<F16> {
-  static constexpr int64_t kUnit = 32, kUnitBytes = 64;
-  using PlainRow::PlainRow;
-  void decode(const std::byte* from, int64_t, int64_t units, BF16* to) const {
-    for (; units > 0; --units, from += kUnitBytes, to += kUnit)
-      store_bf16(to, round_words(_mm512_maskz_cvtph_ps(0xffff, load_256(from)),
-                                 _mm512_maskz_cvtph_ps(0xffff, load_256(from + 32))));
+/// The fast row of each format that is_decoded.
+template <StorageFormat kFormat>
+struct FastRowOf;
+#define FATHOM_FAST_ROW(format, row)        \
+  template <>                               \
+  struct FastRowOf<StorageFormat::format> { \
+    using Row = row;                        \
+  };
+FATHOM_FAST_ROW(kF16, FastF16Row)
+FATHOM_FAST_ROW(kInt4, FastInt4Row)
+FATHOM_FAST_ROW(kInt8, FastInt8Row)
+FATHOM_FAST_ROW(kUint8, FastUint8Row)
+FATHOM_FAST_ROW(kQ8_0, FastQ8Row)
+FATHOM_FAST_ROW(kQ4_0, FastQ4Row)
+FATHOM_FAST_ROW(kQ4_K, FastQ4KRow)
+FATHOM_FAST_ROW(kQ5_K, FastQ5KRow)
+FATHOM_FAST_ROW(kQ6_K, FastQ6KRow)
+#undef FATHOM_FAST_ROW
+
+/// For gemm_decode.cpp: steps of a fast row to memory.
+template <StorageFormat kFormat>
+struct FastRow {
+  using Row = typename FastRowOf<kFormat>::Row;
+  static constexpr int64_t kUnit = 32 * Row::kVectors, kUnitBytes = Row::kStepBytes;
+  FastRow(const GemmOperand& x, int64_t r) : row_(x, r) {}
+  void decode(const std::byte* from, int64_t u, int64_t units, BF16* to) {
+    for (; units > 0; --units, ++u, from += kUnitBytes, to += kUnit)
+      row_.step(from, u, [&](auto v, __m512i words) { store_bf16(to + 32 * v, words); });
   }
+
+ private:
+  Row row_;
 };
 
 }  // namespace

@@ -21,14 +21,14 @@ struct GemmProblem {
 };
 
 /// Computes independent products together on all threads of the context, with temporaries from its
-/// arena: by run_few_rows those of at most kSmallM k-contiguous rows of A where it can read B, others
-/// by run_blocked, unless the context asks for one of the two. The sum over K runs in the same order for every shape within a path and
-/// never across threads, so results depend on neither.
+/// arena: by run_few_rows those of at most kSmallM k-contiguous rows of A where it can read B,
+/// others by run_blocked, unless the context asks for one of the two. The sum over K runs in the
+/// same order for every shape within a path and never across threads, so results depend on neither.
 void run_gemms(Context& ctx, const GemmKernels& kernels, std::span<const GemmProblem> problems,
                bool accumulate);
 
-/// Streams B once, unpacked (gemm_stream.h), its columns spread over the threads by bytes. More than
-/// kSmallM rows go over each block of columns in groups of so many.
+/// Streams B once, unpacked (gemm_stream.h), its columns spread over the threads by bytes. More
+/// than kSmallM rows go over each block of columns in groups of so many.
 void run_few_rows(Context& ctx, const GemmKernels& kernels,
                   std::span<const GemmProblem* const> problems, bool accumulate);
 

@@ -83,8 +83,8 @@ GemmOperand operand_of(const GemmInput& x, bool k_contiguous) {
   GemmOperand o{x.values.data, x.format, x.values.stride[0], k_contiguous};
   if (is_packed(x.format)) o.stride *= static_cast<int64_t>(size_of(x.values.dtype));
   if (!x.scale) return o;
-  o.scale = {x.scale.data, x.scale.dtype, x.scale.stride[0]};
-  if (x.zero) o.zero = {x.zero.data, x.zero.dtype, x.zero.stride[0]};
+  o.scale = {x.scale.data, x.scale.dtype, x.scale.stride[0], x.scale.cols()};
+  if (x.zero) o.zero = {x.zero.data, x.zero.dtype, x.zero.stride[0], x.zero.cols()};
   o.tile = x.tile;
   o.first_row = x.first_row;
   return o;

@@ -12,7 +12,7 @@ namespace fathom::kernels::cpu {
 struct ParameterRows {
   const void* data = nullptr;
   DType dtype = DType::kF32;
-  int64_t stride = 0;
+  int64_t stride = 0, cols = 0;
 };
 
 /// One input of a product as it lies in memory: a matrix of `outer` rows (A) or columns (B) by K.

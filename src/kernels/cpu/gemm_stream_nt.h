@@ -6,12 +6,12 @@
 // whatever the number of rows, so a row's bits do not depend on the others. For files compiled once
 // per instruction set.
 
+#include "kernels/cpu/gemm_stream_fused.h"
 #include "kernels/cpu/gemm_stream_source.h"
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-constexpr int64_t kStreams = 4;
 // Rows whose sums fit the registers beside what decodes four columns. More rows pass over the same
 // columns again, which are in L1 or L2 by then.
 constexpr int64_t kRowsAtOnce = kVectorBytes < 64 ? 2 : 6;
@@ -19,37 +19,6 @@ constexpr int64_t kRowsAtOnce = kVectorBytes < 64 ? 2 : 6;
 // the out-of-order window too short to cover the latency of memory.
 template <class T>
 constexpr int64_t kAheadBytes = sizeof(T) == 1 ? 2560 : 1024;
-
-template <size_t kBytes>
-struct FloatsOf {
-  typedef float Type __attribute__((vector_size(kBytes)));  // NOLINT: an alias loses the attribute
-};
-using Vec4 = FloatsOf<16>::Type;
-
-/// Adds the halves of a vector until four lanes are left, as reduce_add does.
-template <class V>
-Vec4 fold(V v) {
-  if constexpr (sizeof(V) == sizeof(Vec4)) {
-    return __builtin_bit_cast(Vec4, v);
-  } else {
-    using Half = typename FloatsOf<sizeof(V) / 2>::Type;
-    struct Halves {
-      Half low, high;
-    };
-    const auto h = __builtin_bit_cast(Halves, v);
-    return fold<Half>(h.low + h.high);
-  }
-}
-
-/// reduce_add of four vectors side by side, in the same order of additions: the same bits.
-inline Vec4 reduce_four(const VecF* sum) {
-  const Vec4 a = fold(sum[0]), b = fold(sum[1]), c = fold(sum[2]), d = fold(sum[3]);
-  const Vec4 ab =
-      __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
-  const Vec4 cd =
-      __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
-  return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
-}
 
 /// Four columns as stored, `gap` elements apart, and where to prefetch for what comes after them:
 /// at element k of a column, ahead_low elements further, from turn on ahead_high.
@@ -120,14 +89,6 @@ inline void add_dots(const std::byte* a, int64_t row_bytes, int64_t k, const Col
                                      columns.table(at), b[c]);
     multiply(b);
   }
-}
-
-/// f(integral_constant R) with R = rows, at most Max.
-template <int64_t Max, class F>
-inline void with_rows(int64_t rows, F f) {
-  if constexpr (Max > 1)
-    if (rows < Max) return with_rows<Max - 1>(rows, f);
-  f(std::integral_constant<int64_t, Max>{});
 }
 
 template <class Unit, class T>
@@ -299,6 +260,10 @@ class DecodedDots {
 
 template <class Unit>
 void stream_nt(const StreamBlock& x) {
+#if defined(FATHOM_FUSED_DOTS)
+  if constexpr (std::is_same_v<Unit, UnitBF16>)
+    if (is_decoded(x.b.format) && x.rows <= kFusedRows) return fused_dots(x);
+#endif
   if (is_decoded(x.b.format)) return DecodedDots<Unit>(x).run();
   with_element(x.b.format, [&](auto t) { DotStream<Unit, decltype(t)>(x).run(); });
 }

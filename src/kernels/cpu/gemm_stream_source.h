@@ -22,6 +22,9 @@ inline void with_element(StorageFormat format, F f) {
     with_type(format == StorageFormat::kBF16, f);
 }
 
+// Columns of B that are read side by side.
+constexpr int64_t kStreams = 4;
+
 /// What a scale is turned into, for values that have none.
 struct NoTable {};
 
@@ -83,6 +86,45 @@ inline void load_tail(const T* p, int64_t count, const typename AlongK<Word, T>:
   constexpr size_t kElementBytes = 4 / Word::kElements;
   std::memset(reinterpret_cast<std::byte*>(out) + static_cast<size_t>(count) * kElementBytes, 0,
               static_cast<size_t>(kStep - count) * kElementBytes);
+}
+
+template <size_t kBytes>
+struct FloatsOf {
+  typedef float Type __attribute__((vector_size(kBytes)));  // NOLINT: an alias loses the attribute
+};
+using Vec4 = FloatsOf<16>::Type;
+
+/// Adds the halves of a vector until four lanes are left, as reduce_add does.
+template <class V>
+Vec4 fold(V v) {
+  if constexpr (sizeof(V) == sizeof(Vec4)) {
+    return __builtin_bit_cast(Vec4, v);
+  } else {
+    using Half = typename FloatsOf<sizeof(V) / 2>::Type;
+    struct Halves {
+      Half low, high;
+    };
+    const auto h = __builtin_bit_cast(Halves, v);
+    return fold<Half>(h.low + h.high);
+  }
+}
+
+/// reduce_add of four vectors side by side, in the same order of additions: the same bits.
+inline Vec4 reduce_four(const VecF* sum) {
+  const Vec4 a = fold(sum[0]), b = fold(sum[1]), c = fold(sum[2]), d = fold(sum[3]);
+  const Vec4 ab =
+      __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  const Vec4 cd =
+      __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+  return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+}
+
+/// f(integral_constant R) with R = rows, at most Max.
+template <int64_t Max, class F>
+inline void with_rows(int64_t rows, F f) {
+  if constexpr (Max > 1)
+    if (rows < Max) return with_rows<Max - 1>(rows, f);
+  f(std::integral_constant<int64_t, Max>{});
 }
 
 /// Rows of A as words, each padded with zeros to whole steps of any source, and by a cache line so
