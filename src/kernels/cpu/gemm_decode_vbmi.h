@@ -136,20 +136,24 @@ class FastIntRow {
  public:
   static constexpr int64_t kVectors = 4, kStepBytes = kVectors * Codes::kUnitBytes;
   FastIntRow(const GemmOperand& x, int64_t r)
-      : groups_(x, r), group_units_((x.tile.cols + 31) / 32) {
+      : groups_(x, r),
+        group_units_((x.tile.cols + 31) / 32),
+        steps_(groups_.count() == 1           ? kWholeRow
+               : group_units_ % kVectors == 0 ? group_units_ / kVectors
+                                              : 0) {
     store(zeros_, splat(groups_.kSymmetric), Full{});
   }
 
   template <class Sink>
   [[gnu::always_inline]] void step(const std::byte* from, int64_t s, Sink sink) {
-    if (group_units_ == 4) {
-      const auto g = group(s);
+    if (steps_ > 0) {
+      const auto g = group(steps_ == 1 ? s : s / steps_);
       Codes::template two<0>(from, g, g, sink);
       Codes::template two<1>(from, g, g, sink);
     } else if (group_units_ == 1) {
       Codes::template two<0>(from, group(4 * s), group(4 * s + 1), sink);
       Codes::template two<1>(from, group(4 * s + 2), group(4 * s + 3), sink);
-    } else {  // divisions are slow, but these groups large
+    } else {
       const auto unit = [&](int64_t u) { return group((4 * s + u) / group_units_); };
       Codes::template two<0>(from, unit(0), unit(1), sink);
       Codes::template two<1>(from, unit(2), unit(3), sink);
@@ -158,6 +162,7 @@ class FastIntRow {
 
  private:
   static constexpr uint64_t kNear = 16;
+  static constexpr int64_t kWholeRow = int64_t{1} << 40;
 
   [[gnu::always_inline]] auto group(int64_t g) {
     const auto at = static_cast<uint64_t>(g) % kNear;
@@ -173,7 +178,8 @@ class FastIntRow {
   }
 
   GroupRow<kFormat> groups_;
-  int64_t group_units_, first_ = -1;  // of the kNear groups at hand
+  int64_t group_units_, steps_;  // of a group; no steps: not a whole number
+  int64_t first_ = -1;           // of the kNear groups at hand
   alignas(64) float scales_[kNear] = {}, zeros_[kNear];
 };
 using FastInt4Row = FastIntRow<StorageFormat::kInt4, Int4Codes>;
