@@ -1,6 +1,7 @@
 #include "model/block.h"
 
 #include "kernels/elementwise.h"
+#include "model/fp8_recipe.h"
 
 namespace fathom {
 namespace {
@@ -36,9 +37,16 @@ Block::Block(const ModelConfig& config, const RopeTable& rope, const BlockWeight
 
 void Block::attention(const Pass& pass, TensorView residual_TD, BlockSaved& saved) const {
   const auto eps = static_cast<float>(config_.rms_norm_eps);
+  saved.input_norm = {snapshot(pass, residual_TD),
+                      pass.ctx.arena.alloc(DType::kF32, {residual_TD.rows()})};
+  if (pass.normed_fp8_TD.codes && mla_.takes_e4m3(pass)) {
+    norm_forward(pass, w_.input_layernorm, eps, saved.input_norm,
+                 {pass.normed_fp8_TD, pass.fp8->scale});
+    saved.attention = mla_.forward(pass, pass.normed_fp8_TD, residual_TD);
+    return;
+  }
   saved.attention_x_TD = alloc_normed(pass, residual_TD);
-  saved.input_norm = norm_forward(pass, w_.input_layernorm, eps, snapshot(pass, residual_TD),
-                                  saved.attention_x_TD);
+  norm_forward(pass, w_.input_layernorm, eps, saved.input_norm, saved.attention_x_TD);
   saved.attention = mla_.forward(pass, saved.attention_x_TD, residual_TD);
 }
 

@@ -124,6 +124,7 @@ std::vector<KeptTensor> kept_by_pass(const ModelConfig& config, const PassOption
   kept.f32("representation, 1/rms", d + 1);
   kept.f32("gradient of the representation", d);
   if (options.recompute) kept.activation("normed input, shared by layers", d);
+  if (kept.fp8()) kept.e4m3("normed input of attention, shared by layers", 1, d);
   if (config.n_routed_experts > 0)
     kept.activation("output of experts, shared by layers", config.num_experts_per_tok * d);
   return kept.take();

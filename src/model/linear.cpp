@@ -72,6 +72,12 @@ GemmInput LinearOperand::codes() const {
   return q;
 }
 
+bool is_storable(const Pass& pass, const Parameter& w, OperandRole role) {
+  if (!pass.in_fp8(w)) return false;
+  const kernels::Rounding rounding = pass.fp8->rounding(role);
+  return rounding.format == kernels::Float8::kE4M3 && rounding.tile == kernels::kTile1x128;
+}
+
 bool is_emulated(const Pass& pass, const Parameter& w) {
   return pass.in_fp8(w) && pass.fp8->accumulator.has_value();
 }

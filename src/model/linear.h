@@ -36,6 +36,10 @@ class LinearOperand {
   kernels::Rounding rounding_;
 };
 
+/// Whether an operand of w in that role can be stored rounded, by whatever produces it: as E4M3 in
+/// tiles of 1x128.
+bool is_storable(const Pass& pass, const Parameter& w, OperandRole role);
+
 /// y = x·Wᵀ; w is [N, K] as in the checkpoint. FLOPs 2·T·N·K each.
 void linear_forward(const Pass& pass, const Parameter& w, LinearOperand& x_TK, TensorView y_TN,
                     bool accumulate = false);

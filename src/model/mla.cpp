@@ -20,6 +20,12 @@ kernels::MlaShape Mla::shape() const {
           config_.v_head_dim, config_.softmax_scale()};
 }
 
+bool Mla::takes_e4m3(const Pass& pass) const {
+  const Parameter& queries = has_q_latent() ? w_.q_a_proj : w_.q_proj;
+  return is_storable(pass, queries, OperandRole::kInput) &&
+         is_storable(pass, w_.kv_a_proj_with_mqa, OperandRole::kInput);
+}
+
 void Mla::rotate_queries(const Pass& pass, TensorView q_TX, bool inverse) const {
   const TensorView q_rope_THR =
       q_TX.reshape({pass.tokens(), config_.num_attention_heads, config_.qk_head_dim()})
@@ -36,7 +42,7 @@ void Mla::rotate_key(const Pass& pass, TensorView k_rope_TR, bool inverse) const
 }
 
 /// What is computed from the layer's input.
-MlaProjections Mla::project_down(const Pass& pass, ConstTensorView x_TD) const {
+MlaProjections Mla::project_down(const Pass& pass, const kernels::GemmInput& x_TD) const {
   const int64_t tokens = pass.tokens();
   MlaProjections p;
   if (has_q_latent())
@@ -83,7 +89,8 @@ TensorView Mla::keys_values(const Pass& pass, const MlaProjections& p) const {
   return kv_TX;
 }
 
-MlaSaved Mla::forward(const Pass& pass, ConstTensorView x_TD, TensorView residual_TD) const {
+MlaSaved Mla::forward(const Pass& pass, const kernels::GemmInput& x_TD,
+                      TensorView residual_TD) const {
   const int64_t tokens = pass.tokens(), heads = config_.num_attention_heads;
   const int64_t width = heads * config_.v_head_dim;
   Arena& arena = pass.ctx.arena;

@@ -58,13 +58,15 @@ class Mla {
 
   MlaProjections project(const Pass& pass, ConstTensorView x_TD) const;
   /// residual_TD (F32) += MLA(x_TD); x_TD is the normed input.
-  MlaSaved forward(const Pass& pass, ConstTensorView x_TD, TensorView residual_TD) const;
+  MlaSaved forward(const Pass& pass, const kernels::GemmInput& x_TD, TensorView residual_TD) const;
   /// dx_TD (F32) = gradient of x_TD from dy_TD, the gradient of what forward added.
   MlaGradients backward_input(const Pass& pass, const MlaSaved& saved, ConstTensorView dy_TD,
                               TensorView dx_TD) const;
   void backward_weight(const Pass& pass, ConstTensorView x_TD, const MlaGradients& g) const;
 
   kernels::MlaShape shape() const;
+  /// Whether forward wants nothing of its input but E4M3 in tiles of 1x128.
+  bool takes_e4m3(const Pass& pass) const;
 
  private:
   bool has_q_latent() const { return config_.q_lora_rank > 0; }
@@ -73,7 +75,7 @@ class Mla {
   }
   void rotate_queries(const Pass& pass, TensorView q_TX, bool inverse) const;
   void rotate_key(const Pass& pass, TensorView k_rope_TR, bool inverse) const;
-  MlaProjections project_down(const Pass& pass, ConstTensorView x_TD) const;
+  MlaProjections project_down(const Pass& pass, const kernels::GemmInput& x_TD) const;
   void project_up(const Pass& pass, MlaProjections& p) const;
   TensorView keys_values(const Pass& pass, const MlaProjections& p) const;
   void attend(const Pass& pass, const MlaProjections& p, ConstTensorView kv_TX,

@@ -23,7 +23,7 @@ void gate_up_forward(const Pass& pass, const MlpGroups& groups, LinearOperand& x
                                            operands_of(up), out, groups.offsets, pass.precision);
   grouped_linear_forward(pass, gate, x_SD, out.gate_up_MN2.col_range(0, width));
   grouped_linear_forward(pass, up, x_SD, out.gate_up_MN2.col_range(width, width));
-  kernels::swiglu_forward(pass.ctx, out.gate_up_MN2, out.weight_M, out.act_MN, {});
+  kernels::swiglu_forward(pass.ctx, out.gate_up_MN2, out.weight_M, out.act_MN, out.act_quantized);
 }
 
 }  // namespace
@@ -47,13 +47,20 @@ MlpSaved mlp_forward(const Pass& pass, const MlpGroups& groups, LinearOperand& x
     gate_up_SF2 = pass.alloc_activation(rows, 2 * width);
   ArenaScope scope(pass.ctx.arena);
   if (in_fp8) gate_up_SF2 = pass.alloc_activation(rows, 2 * width);
+  const Parameter& down = groups.weights.front().down_proj;
   kernels::SwigluOutput out;
-  out.act_MN = pass.alloc_activation(rows, width);
+  const bool fused = is_storable(pass, down, OperandRole::kInput) && !pass.observer;
+  if (fused)
+    out.act_quantized = {pass.alloc_e4m3(rows, width), pass.fp8->scale};
+  else
+    out.act_MN = pass.alloc_activation(rows, width);
   out.gate_up_MN2 = gate_up_SF2;
   out.weight_M = weight_S;
   gate_up_forward(pass, groups, x_SD, out);
   if (in_fp8) kernels::quantize(pass.ctx, gate_up_SF2, kept_fp8, pass.fp8->scale);
-  LinearOperand act_SF(pass, OperandRole::kInput, out.act_MN);
+  LinearOperand act_SF(
+      pass, OperandRole::kInput,
+      fused ? kernels::GemmInput(out.act_quantized.view) : kernels::GemmInput(out.act_MN));
   grouped_linear_forward(pass, groups.linears(&MlpWeights::down_proj), act_SF, y_SD, accumulate);
   return {in_fp8 ? kernels::GemmInput(kept_fp8) : kernels::GemmInput(gate_up_SF2)};
 }

@@ -35,14 +35,12 @@ kernels::GemmInput Moe::dispatch_rows(const Pass& pass, const kernels::ExpertPla
   const int64_t slots = plan.token_S.elements(), width = x_TD.cols();
   const Parameter& weight =
       role == OperandRole::kInput ? w_.experts.front().gate_proj : w_.experts.front().down_proj;
-  const kernels::Rounding wanted{kernels::Float8::kE4M3, kernels::kTile1x128};
-  kernels::Rounding rounding = pass.in_fp8(weight) ? pass.fp8->rounding(role) : kernels::Rounding{};
-  rounding.scale = wanted.scale;
-  if (!pass.in_fp8(weight) || !(rounding == wanted)) {
+  if (!is_storable(pass, weight, role)) {
     const TensorView rows_SD = pass.alloc_activation(slots, width);
     kernels::permute(ctx, plan, x_TD, rows_SD);
     return rows_SD;
   }
+  kernels::Rounding rounding = pass.fp8->rounding(role);
   rounding.scale = kernels::ScaleFormat::kPowerOfTwo;
   if (pass.observer) pass.observer->observe(ctx, weight, role, x_TD, rounding);
   const kernels::QuantizedView rows_SD = pass.alloc_e4m3(slots, width);

@@ -18,6 +18,12 @@ inline void norm_forward(const Pass& pass, const Parameter& w, float eps, const 
   kernels::rmsnorm_forward(pass.ctx, saved.x_TD, w.weight, eps, y_TD, saved.rstd_T);
 }
 
+/// The same, into an E4M3 operand.
+inline void norm_forward(const Pass& pass, const Parameter& w, float eps, const NormSaved& saved,
+                         const kernels::QuantizedOutput& y_TD) {
+  kernels::rmsnorm_forward(pass.ctx, saved.x_TD, w.weight, eps, {}, y_TD, saved.rstd_T);
+}
+
 inline NormSaved norm_forward(const Pass& pass, const Parameter& w, float eps, ConstTensorView x_TD,
                               TensorView y_TD) {
   NormSaved saved{x_TD, pass.ctx.arena.alloc(DType::kF32, {x_TD.rows()})};

@@ -38,7 +38,8 @@ struct Pass {
   bool recompute = false;
   RoundingObserver* observer = nullptr;
   // Memory that all layers of a forward pass use in turn, so that it is not kept for the backward.
-  TensorView normed_TD = {};      ///< output of the last norm, when it is computed again
+  TensorView normed_TD = {};  ///< output of the last norm, when it is computed again
+  kernels::QuantizedView normed_fp8_TD = {};  ///< the same for what takes it in FP8 alone
   TensorView expert_out_SD = {};  ///< what experts hand to combine; empty: each layer has its own
 
   int64_t tokens() const { return static_cast<int64_t>(position_T.size()); }
