@@ -90,31 +90,37 @@ void for_rows(Context& ctx, const ConstTensorView& w, Encode encode) {
   });
 }
 
-/// Columns [8w, 8w + 8) of AWQ's codes at rows [8k, 8k + 8) become rows of our words.
-void turn_awq(const uint32_t* from, int64_t from_stride, uint32_t* to, int64_t to_stride) {
-  uint32_t words[8] = {};
-  for (int64_t k = 0; k < 8; ++k)
-    for (int64_t n = 0; n < 8; ++n)
-      set_packed_int(words[n], 4, k, awq_int(from[k * from_stride], n));
-  for (int64_t n = 0; n < 8; ++n) to[n * to_stride] = words[n];
+/// A word of a file, which need not be aligned.
+uint32_t word_at(const ConstTensorView& x, int64_t r, int64_t c) {
+  uint32_t word;
+  std::memcpy(&word, static_cast<const std::byte*>(x.data) + (r * x.stride[0] + c) * 4,
+              sizeof word);
+  return word;
 }
 
+/// Columns [8w, 8w + 8) of AWQ's codes at rows [8k, 8k + 8) become rows of our words.
+void turn_awq(const ConstTensorView& qweight, int64_t k, int64_t w, const TensorView& to) {
+  uint32_t words[8] = {};
+  for (int64_t i = 0; i < 8; ++i)
+    for (int64_t n = 0; n < 8; ++n)
+      set_packed_int(words[n], 4, i, awq_int(word_at(qweight, 8 * k + i, w), n));
+  for (int64_t n = 0; n < 8; ++n) row_of<uint32_t>(to, 8 * w + n)[k] = words[n];
+}
+
+/// [G, N] to [N, G], of F32 or of 16 bits.
 void turn_awq_scales(const ConstTensorView& scales, const TensorView& to) {
-  const auto turn = [&]<class T>(const T* from) {
-    for (int64_t g = 0; g < scales.rows(); ++g)
-      for (int64_t n = 0; n < scales.cols(); ++n)
-        row_of<T>(to, n)[g] = from[g * scales.stride[0] + n];
-  };
-  if (size_of(scales.dtype) == 2)
-    turn(static_cast<const uint16_t*>(scales.data));
-  else
-    turn(static_cast<const float*>(scales.data));
+  const auto bytes = static_cast<int64_t>(size_of(scales.dtype));
+  for (int64_t g = 0; g < scales.rows(); ++g)
+    for (int64_t n = 0; n < scales.cols(); ++n)
+      std::memcpy(row_of<std::byte>(to, 0) + (n * to.stride[0] + g) * bytes,
+                  static_cast<const std::byte*>(scales.data) + (g * scales.stride[0] + n) * bytes,
+                  static_cast<size_t>(bytes));
 }
 
 void turn_awq_zeros(const ConstTensorView& qzeros, const TensorView& to) {
   for (int64_t g = 0; g < qzeros.rows(); ++g)
     for (int64_t w = 0; w < qzeros.cols(); ++w) {
-      const auto from = static_cast<const uint32_t*>(qzeros.data)[g * qzeros.stride[0] + w];
+      const uint32_t from = word_at(qzeros, g, w);
       uint32_t& word = row_of<uint32_t>(to, w)[g];
       for (int64_t n = 0; n < 8; ++n) set_packed_int(word, 4, n, awq_int(from, n));
     }
@@ -180,8 +186,7 @@ void repack_awq(Context& ctx, ConstTensorView qweight, ConstTensorView qzeros,
     for (int64_t k0 = 0; k0 < K / 8; k0 += kSide)
       for (int64_t w = first; w < last; ++w)
         for (int64_t k = k0; k < std::min(K / 8, k0 + kSide); ++k)
-          turn_awq(static_cast<const uint32_t*>(qweight.data) + 8 * k * qweight.stride[0] + w,
-                   qweight.stride[0], row_of<uint32_t>(to.codes, 8 * w) + k, to.codes.stride[0]);
+          turn_awq(qweight, k, w, to.codes);
   });
   turn_awq_scales(scales, to.scale);
   if (qzeros) turn_awq_zeros(qzeros, to.zero);

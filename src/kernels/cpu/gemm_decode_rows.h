@@ -98,8 +98,11 @@ class GroupRow {
     }
     const uint32_t* from = at<uint32_t>(zero_, row_ / kPerWord, first);
     const auto shift = static_cast<int>(row_ % kPerWord) * kBits;
-    for (int64_t i = 0; i < count; ++i)
-      to[i] = static_cast<float>(static_cast<int>(from[i] >> shift & ((1u << kBits) - 1)));
+    for (int64_t i = 0; i < count; ++i) {
+      uint32_t word;  // files need not align it
+      std::memcpy(&word, from + i, sizeof word);
+      to[i] = static_cast<float>(static_cast<int>(word >> shift & ((1u << kBits) - 1)));
+    }
   }
 
  private:
