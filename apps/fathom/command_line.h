@@ -38,6 +38,7 @@ Options& options_of(CommandLine& c, CLI::App* sub,
 }
 
 CLI::Option* add_precision(CLI::App* sub, std::string& precision, bool with_fp8 = false);
+CLI::Option* add_cache_dtype(CLI::App* sub, std::string& dtype, const char* help);
 
 /// Families of subcommands with a file of their own.
 void add_bench(CommandLine& c);

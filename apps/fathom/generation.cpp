@@ -40,6 +40,7 @@ Generation::Generation(const GlobalOptions& global, const std::string& model,
   model_ = std::make_unique<Transformer>(stored_.config, stored_.weights, positions);
   EngineOptions options;
   options.precision = parse_precision(sampling.precision);
+  options.cache_format = parse_cache_format(sampling.cache_dtype);
   options.mtp = drafts_for(sampling, stored_.config) > 0;
   engine_ = std::make_unique<Engine>(*model_, pool_, options);
 }
@@ -53,6 +54,7 @@ GenerateOptions Generation::options() const {
   o.sampler.repetition_penalty = static_cast<float>(sampling_.repetition_penalty);
   o.sampler.seed = sampling_.seed;
   o.drafts = drafts_for(sampling_, stored_.config);
+  o.adaptive_drafts = sampling_.drafts == 0;
   o.token_text = [this](int32_t id) {
     // A model's vocabulary may be padded beyond the tokenizer's; such a token has no text.
     return id < tokenizer_.vocab_size() && !tokenizer_.is_special(id)

@@ -50,6 +50,7 @@ struct TrainArguments {
 
 struct EvalArguments {
   std::string model, text, precision = "bf16";
+  std::string cache_dtype;  ///< bf16 or fp8: read over a latent cache; empty: without one
   int64_t seq_len = 0;  ///< 0: 512, or the model's limit if that is shorter
 };
 
@@ -60,7 +61,8 @@ struct SamplingArguments {
   int64_t top_k = 0;
   uint64_t seed = 0;
   std::string precision = "bf16", speculate = "off";
-  int64_t drafts = 0;       ///< tokens drafted a step; 0: one a MTP module
+  std::string cache_dtype;  ///< bf16 or fp8; empty: as the precision
+  int64_t drafts = 0;       ///< tokens drafted a step; 0: one a MTP module, while that is faster
   int64_t max_context = 0;  ///< 0: the model's limit, at most what the request needs
 };
 struct GenerateArguments {

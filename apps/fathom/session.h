@@ -1,7 +1,10 @@
 #pragma once
 
+#include <optional>
+
 #include "base/context.h"
 #include "kernels/gemm.h"
+#include "kernels/latent_cache.h"
 #include "options.h"
 
 namespace fathom::app {
@@ -17,5 +20,8 @@ struct Session {
 
 /// "fp32" or "bf16", as checked by the command line.
 kernels::GemmPrecision parse_precision(const std::string& name);
+
+/// "bf16", "fp8" or, for what suits the precision, "", as checked by the command line.
+std::optional<kernels::LatentCacheFormat> parse_cache_format(const std::string& name);
 
 }  // namespace fathom::app

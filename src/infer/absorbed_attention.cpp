@@ -65,12 +65,13 @@ AbsorbedAttention::AbsorbedAttention(Context& ctx, const MlaWeights& weights,
   }
 }
 
-void AbsorbedAttention::forward(const Pass& pass, const MlaProjections& p, ConstTensorView cache_SX,
+void AbsorbedAttention::forward(const CachedPass& cached, int64_t layer, const MlaProjections& p,
                                 TensorView residual_TD) const {
+  const Pass& pass = cached.pass();
   ArenaScope scope(pass.ctx.arena);
   const int64_t tokens = pass.tokens(), heads = shape_.heads;
   const auto offsets = equal_groups(heads, tokens);
-  const TensorView latent_YC = attend(pass, p, cache_SX);
+  const TensorView latent_YC = attend(cached, layer, p);
   const TensorView out_YV = pass.alloc_activation(heads * tokens, shape_.v_dim);
   kernels::grouped_gemm_nt(pass.ctx, latent_YC, w_uv_H_, out_YV, offsets, {pass.precision, false});
   TensorView out_TX = out_YV.reshape({tokens * heads, shape_.v_dim});
@@ -84,11 +85,12 @@ void AbsorbedAttention::forward(const Pass& pass, const MlaProjections& p, Const
 }
 
 /// õ, F32 [H·T, C], head after head.
-TensorView AbsorbedAttention::attend(const Pass& pass, const MlaProjections& p,
-                                     ConstTensorView cache_SX) const {
+TensorView AbsorbedAttention::attend(const CachedPass& cached, int64_t layer,
+                                     const MlaProjections& p) const {
+  const Pass& pass = cached.pass();
   Context& ctx = pass.ctx;
   const int64_t tokens = pass.tokens(), heads = shape_.heads;
-  const int64_t latent = cache_SX.cols() - shape_.rope_dim;
+  const int64_t latent = w_.kv_b_proj.operand().cols();
   const TensorView out_YC = pass.alloc_f32(heads * tokens, latent);
   ArenaScope scope(ctx.arena);
   const TensorView q_THX = p.q_TX.reshape({tokens, heads, shape_.nope_dim + shape_.rope_dim});
@@ -99,8 +101,14 @@ TensorView AbsorbedAttention::attend(const Pass& pass, const MlaProjections& p,
   copy_heads(ctx, q_THX.col_range(shape_.nope_dim, shape_.rope_dim), q_rope_THR);
   kernels::grouped_gemm_nt(ctx, q_nope_YN, w_uk_H_, q_latent_YC, equal_groups(heads, tokens),
                            {pass.precision, false});
-  kernels::mla_absorbed_decode(ctx, token_view(q_latent_YC, tokens, heads), q_rope_THR, cache_SX,
-                               pass.position_T, shape_.scale, token_view(out_YC, tokens, heads));
+  const TensorView q_latent_THC = token_view(q_latent_YC, tokens, heads);
+  const TensorView out_THC = token_view(out_YC, tokens, heads);
+  for (const Segment& s : cached.segments())
+    kernels::mla_absorbed_decode(
+        ctx, q_latent_THC.row_range(s.row, s.count), q_rope_THR.row_range(s.row, s.count),
+        s.cache->view(layer, s.end()),
+        pass.position_T.subspan(static_cast<size_t>(s.row), static_cast<size_t>(s.count)),
+        shape_.scale, out_THC.row_range(s.row, s.count));
   return out_YC;
 }
 

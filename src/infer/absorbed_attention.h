@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "infer/cached_pass.h"
 #include "model/mla.h"
 
 namespace fathom {
@@ -10,18 +11,18 @@ namespace fathom {
 /// the latent space, so that keys and values are never rebuilt for past tokens.
 ///   q̃_h = (W_h^UK)ᵀ q_h^C;  õ_h = Σ_j softmax_j(scale·(q̃_h·c_j + q_h^R·k_j^R)) c_j;  o_h = W_h^UV
 ///   õ_h
-/// In calls of up to kernels::kSmallM tokens a token's result does not depend on the others.
+/// A token's result does not depend on the other tokens of the pass.
 class AbsorbedAttention {
  public:
   /// Derives (W_h^UK)ᵀ, whose rows a matrix product can stream. The weights must outlive this.
   AbsorbedAttention(Context& ctx, const MlaWeights& weights, const kernels::MlaShape& shape);
 
-  /// residual_TD (F32) += W^O · attention. The cache holds the tokens of p already.
-  void forward(const Pass& pass, const MlaProjections& p, ConstTensorView cache_SX,
+  /// residual_TD (F32) += W^O · attention. The layer's cache holds the tokens of p already.
+  void forward(const CachedPass& pass, int64_t layer, const MlaProjections& p,
                TensorView residual_TD) const;
 
  private:
-  TensorView attend(const Pass& pass, const MlaProjections& p, ConstTensorView cache_SX) const;
+  TensorView attend(const CachedPass& pass, int64_t layer, const MlaProjections& p) const;
 
   const MlaWeights& w_;
   kernels::MlaShape shape_;

@@ -2,40 +2,39 @@
 
 namespace fathom {
 
-CachedBlock::CachedBlock(Context& ctx, const ModelConfig& config, const Block& block,
-                         DType cache_dtype, int64_t max_length)
+CachedBlock::CachedBlock(Context& ctx, const ModelConfig& config, const Block& block, int64_t layer)
     : config_(config),
       block_(block),
+      layer_(layer),
       absorbed_(ctx, block.weights().self_attn, block.mla().shape()),
-      cache_(config, cache_dtype, max_length) {}
+      rebuilt_(block.weights().self_attn, block.mla().shape()) {}
 
-void CachedBlock::forward(const Pass& pass, CacheUse use, TensorView residual_TD) {
-  ArenaScope scope(pass.ctx.arena);
+void CachedBlock::forward(const CachedPass& pass, TensorView residual_TD) const {
+  const ArenaScope scope(pass.pass().ctx.arena);
+  attention(pass, residual_TD);
   BlockSaved saved;
-  if (use == CacheUse::kFill) {
-    FATHOM_ASSERT(cache_.length() == 0);
-    block_.attention(pass, residual_TD, saved);
-    remember(pass, saved.attention.proj);
-  } else {
-    extend(pass, residual_TD);
-  }
-  block_.ffn(pass, residual_TD, {}, saved);
+  block_.ffn(pass.pass(), residual_TD, {}, saved);
 }
 
-void CachedBlock::remember(const Pass& pass, const MlaProjections& p) {
-  FATHOM_ASSERT(pass.position_T.front() == cache_.length());
-  cache_.append(pass.ctx, p.latent_TC,
-                p.kv_a_TX.col_range(config_.kv_lora_rank, config_.qk_rope_head_dim));
-}
-
-void CachedBlock::extend(const Pass& pass, TensorView residual_TD) {
-  ArenaScope scope(pass.ctx.arena);
+void CachedBlock::attention(const CachedPass& cached, TensorView residual_TD) const {
+  const Pass& pass = cached.pass();
+  const ArenaScope scope(pass.ctx.arena);
   const TensorView x_TD = pass.alloc_activation(residual_TD.rows(), residual_TD.cols());
   norm_forward(pass, block_.weights().input_layernorm, static_cast<float>(config_.rms_norm_eps),
                residual_TD, x_TD);
   const MlaProjections p = block_.mla().project(pass, x_TD);
-  remember(pass, p);
-  absorbed_.forward(pass, p, cache_.view(), residual_TD);
+  remember(cached, p);
+  if (cached.form() == TokenForm::kPacked)
+    rebuilt_.forward(cached, layer_, p, residual_TD);
+  else
+    absorbed_.forward(cached, layer_, p, residual_TD);
+}
+
+void CachedBlock::remember(const CachedPass& cached, const MlaProjections& p) const {
+  const TensorView rope_TR = p.kv_a_TX.col_range(config_.kv_lora_rank, config_.qk_rope_head_dim);
+  for (const Segment& s : cached.segments())
+    s.cache->write(cached.pass().ctx, layer_, s.begin, p.latent_TC.row_range(s.row, s.count),
+                   rope_TR.row_range(s.row, s.count));
 }
 
 }  // namespace fathom

@@ -1,42 +1,29 @@
 #pragma once
 
 #include "infer/absorbed_attention.h"
-#include "infer/latent_cache.h"
+#include "infer/rebuilt_attention.h"
 #include "model/block.h"
 
 namespace fathom {
 
-/// How the tokens of a pass attend.
-enum class CacheUse : uint8_t {
-  kFill,    ///< among themselves, as in training; the cache is empty before
-  kExtend,  ///< to the whole cache, absorbed
-};
-
-/// One decoder layer and what it remembers of the sequence.
+/// One decoder layer over the caches of sequences.
 class CachedBlock {
  public:
-  CachedBlock(Context& ctx, const ModelConfig& config, const Block& block, DType cache_dtype,
-              int64_t max_length);
+  /// layer: its number within a page.
+  CachedBlock(Context& ctx, const ModelConfig& config, const Block& block, int64_t layer);
 
-  /// Appends the tokens of the pass to the cache and takes residual_TD (F32) through the layer.
-  void forward(const Pass& pass, CacheUse use, TensorView residual_TD);
-
-  LatentCache& cache() { return cache_; }
-  const LatentCache& cache() const { return cache_; }
+  /// Writes the tokens of the pass to their caches and takes residual_TD (F32) through the layer.
+  void forward(const CachedPass& pass, TensorView residual_TD) const;
 
  private:
-  void remember(const Pass& pass, const MlaProjections& p);
-  void extend(const Pass& pass, TensorView residual_TD);
+  void attention(const CachedPass& pass, TensorView residual_TD) const;
+  void remember(const CachedPass& pass, const MlaProjections& p) const;
 
   const ModelConfig& config_;
   const Block& block_;
+  int64_t layer_;
   AbsorbedAttention absorbed_;
-  LatentCache cache_;
+  RebuiltAttention rebuilt_;
 };
-
-/// The cache's format in a pass of that precision.
-inline DType cache_dtype(kernels::GemmPrecision precision) {
-  return precision == kernels::GemmPrecision::kF32 ? DType::kF32 : DType::kBF16;
-}
 
 }  // namespace fathom

@@ -3,118 +3,232 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 
-#include "infer/token_range.h"
+#include "infer/engine_logits.h"
+#include "infer/sequence.h"
 
 namespace fathom {
 namespace {
 
-EngineOptions checked(const Transformer& model, EngineOptions options) {
+EngineOptions checked(const Transformer& model, EngineOptions o) {
   const int64_t positions = model.rope().positions();
-  if (options.max_context == 0) options.max_context = positions;
-  if (options.max_context < 1 || options.max_context > positions)
+  if (o.max_context == 0) o.max_context = positions;
+  if (o.max_context < 1 || o.max_context > positions)
     throw Error(fmt::format("a context of {} tokens is asked for; the model was opened for {}",
-                            options.max_context, positions),
+                            o.max_context, positions),
                 fmt::format("ask for 1 to {} tokens", positions));
-  if (options.mtp && model.mtp().empty())
+  if (o.mtp && model.mtp().empty())
     throw Error("the model has no multi-token prediction module (num_nextn_predict_layers = 0)",
                 "generate without speculation");
-  FATHOM_ASSERT(options.prefill_chunk > 0 && options.extend_chunk > 0);
-  return options;
+  FATHOM_ASSERT(o.max_sequences > 0 && o.step_tokens > 0 && o.mixed_step_tokens > 0);
+  if (o.cache_tokens == 0)
+    o.cache_tokens = o.max_sequences * kPageTokens * pages_for(o.max_context);
+  return o;
+}
+
+CacheOptions cache_options(const EngineOptions& o) {
+  return {o.precision, o.cache_format, o.cache_tokens, o.mtp};
 }
 
 }  // namespace
 
 Engine::Engine(const Transformer& model, ThreadPool& pool, EngineOptions options)
-    : model_(model),
-      options_(checked(model, options)),
-      ctx_{Device{}, pool, arena_},
-      logits_TV_(DType::kF32, {kernels::kSmallM, model.config().vocab_size}) {
-  layers_.reserve(model.layers().size());
-  for (const Block& block : model.layers())
-    layers_.emplace_back(ctx_, model.config(), block, cache_dtype(options_.precision),
-                         options_.max_context);
-  if (options_.mtp) drafter_.emplace(ctx_, model, options_.precision, options_.max_context);
+    : options_(checked(model, options)),
+      cached_(model, pool, cache_options(options_)),
+      prefixes_(cached_.pages()) {
+  if (options_.mtp) drafter_.emplace(cached_);
 }
 
-size_t Engine::cache_bytes() const {
-  size_t bytes = drafter_ ? drafter_->cache_bytes() : 0;
-  for (const CachedBlock& layer : layers_) bytes += layer.cache().bytes();
-  return bytes;
+Engine::~Engine() = default;
+
+EngineStats Engine::stats() const {
+  EngineStats s = stats_;
+  const PagePool& pages = cached_.pages();
+  s.running = std::ssize(running_);
+  s.waiting = std::ssize(waiting_);
+  s.pages_in_use = pages.in_use();
+  s.page_capacity = pages.capacity();
+  s.cache_bytes = pages.allocated_bytes();
+  s.workspace_bytes = static_cast<int64_t>(cached_.workspace_bytes());
+  return s;
 }
 
-void Engine::check(std::span<const int32_t> token_T) const {
-  const int64_t total = position() + static_cast<int64_t>(token_T.size());
-  if (total > max_context())
-    throw Error(fmt::format("{} tokens do not fit the context of {}", total, max_context()),
-                "shorten the prompt, or open the model with a longer context");
-  for (const int32_t id : token_T)
-    if (id < 0 || id >= model_.config().vocab_size)
-      throw Error(
-          fmt::format("token {} is not in the vocabulary of {}", id, model_.config().vocab_size),
-          "the tokenizer does not belong to this model");
+void Engine::check(const Request& request) const {
+  const auto prompt = std::ssize(request.prompt);
+  const int64_t vocab = model().config().vocab_size, drafts = request.options.drafts;
+  const int64_t room = std::min(max_context(), options_.cache_tokens);
+  if (prompt == 0) throw Error("the prompt has no tokens", "give it at least one");
+  for (const int32_t id : request.prompt)
+    if (id < 0 || id >= vocab)
+      throw Error(fmt::format("token {} is not in the vocabulary of {}", id, vocab),
+                  "the tokenizer does not belong to this model");
+  if (prompt >= room)
+    throw Error(fmt::format("the prompt has {} tokens and the {} holds {}: no room for an answer",
+                            prompt, room < max_context() ? "cache" : "context", room),
+                room < max_context()
+                    ? "shorten the prompt, or give the cache more memory"
+                    : "shorten the prompt, or open the model with a longer context");
+  if (drafts < 0 || drafts >= kernels::kSmallM)
+    throw Error(fmt::format("{} drafts a step: must be 0 to {}", drafts, kernels::kSmallM - 1));
+  if (drafts > 0 && !drafter_)
+    throw Error("speculation needs MTP modules, which this engine was opened without",
+                "generate without speculation");
 }
 
-ConstTensorView Engine::prefill(std::span<const int32_t> token_T) {
-  FATHOM_ASSERT(!token_T.empty());
-  check(token_T);
-  while (!token_T.empty()) {
-    const CacheUse use = position() == 0 ? CacheUse::kFill : CacheUse::kExtend;
-    const int64_t chunk = use == CacheUse::kFill ? options_.prefill_chunk : options_.extend_chunk;
-    const size_t count = std::min(token_T.size(), static_cast<size_t>(chunk));
-    append(token_T.first(count), use, count == token_T.size() ? 1 : 0);
-    token_T = token_T.subspan(count);
-    if (drafter_) drafter_->catch_up(tokens_);
-  }
-  return logits_TV_.view().row_range(0, 1);
+Engine::RequestId Engine::submit(Request request) {
+  check(request);
+  const int64_t room = max_context() - std::ssize(request.prompt);
+  waiting_.push_back(
+      std::make_unique<Sequence>(model(), cached_.pages(), next_id_, std::move(request), room));
+  return next_id_++;
 }
 
-ConstTensorView Engine::decode(std::span<const int32_t> token_T) {
-  const auto count = static_cast<int64_t>(token_T.size());
-  FATHOM_ASSERT(count >= 1 && count <= kernels::kSmallM);
-  check(token_T);
-  append(token_T, CacheUse::kExtend, count);
-  if (drafter_ && drafter_->waiting() > kernels::kSmallM) drafter_->catch_up(tokens_);
-  return logits_TV_.view().row_range(0, count);
-}
-
-void Engine::append(std::span<const int32_t> token_T, CacheUse use, int64_t logits) {
-  ArenaScope scope(arena_);
-  const auto count = static_cast<int64_t>(token_T.size());
-  make_room(count);
-  const TokenRange range(position(), count);
-  const Pass pass = range.pass(ctx_, options_.precision);
-  const ConstTensorView hidden_TD = forward(pass, use, token_T);
-  if (drafter_) drafter_->push(position(), hidden_TD);
-  tokens_.insert(tokens_.end(), token_T.begin(), token_T.end());
-  if (logits > 0)
-    model_.logits(pass, hidden_TD.row_range(count - logits, logits),
-                  logits_TV_.view().row_range(0, logits));
-}
-
-/// Also drops what a call that threw left behind.
-void Engine::make_room(int64_t tokens) {
-  for (CachedBlock& layer : layers_) {
-    layer.cache().truncate(position());
-    layer.cache().reserve(ctx_, position() + tokens);
+void Engine::cancel(RequestId id) {
+  const auto is_it = [id](const auto& s) { return s->id == id; };
+  if (const auto at = std::ranges::find_if(running_, is_it); at != running_.end()) {
+    (*at)->completion.end(FinishReason::kInterrupted);
+    (*at)->finished = true;
+    remove_finished();
+  } else if (const auto w = std::ranges::find_if(waiting_, is_it); w != waiting_.end()) {
+    const std::unique_ptr<Sequence> s = std::move(*w);
+    waiting_.erase(w);
+    s->completion.end(FinishReason::kInterrupted);
+    if (s->on_finish) s->on_finish(s->completion.take());
   }
 }
 
-/// Representations after the final norm.
-ConstTensorView Engine::forward(const Pass& pass, CacheUse use, std::span<const int32_t> token_T) {
-  const TensorView residual_TD = model_.embed(pass, token_T);
-  for (CachedBlock& layer : layers_) layer.forward(pass, use, residual_TD);
-  const TensorView hidden_TD = pass.alloc_f32(residual_TD.rows(), residual_TD.cols());
-  norm_forward(pass, model_.weights().norm, static_cast<float>(model_.config().rms_norm_eps),
-               residual_TD, hidden_TD);
-  return hidden_TD;
+bool Engine::step() {
+  for (const auto& s : running_) s->drop_drafts();
+  admit();
+  if (running_.empty()) return false;
+  ++stats_.steps;
+  const ArenaScope scope(cached_.arena());
+  const auto start = std::chrono::steady_clock::now();
+  Logits logits(cached_, running_);
+  const bool read_prompts = read_blocks(logits) > 0;
+  const std::vector<Sequence*> streamed = plan_streamed();
+  const auto continued = std::ranges::count_if(streamed, [](auto* s) { return s->count == 1; });
+  draft(streamed);
+  if (!streamed.empty()) read(TokenForm::kStreamed, streamed, logits);
+  const int64_t chosen = choose(logits);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  if (!read_prompts && continued == std::ssize(streamed) && continued > 0)
+    policy_.record(std::ranges::any_of(streamed, [](auto* s) { return s->wanted > 0; }), continued,
+                   seconds.count(), chosen);
+  settle();
+  return true;
 }
 
-void Engine::truncate(int64_t length) {
-  FATHOM_ASSERT(length >= 0 && length <= position());
-  tokens_.resize(static_cast<size_t>(length));
-  for (CachedBlock& layer : layers_) layer.cache().truncate(length);
-  if (drafter_) drafter_->truncate(length);
+void Engine::admit() {
+  while (!waiting_.empty() && std::ssize(running_) < options_.max_sequences) {
+    if (!running_.empty() && !fits(*waiting_.front())) return;
+    running_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+    running_.back()->completion.begin();
+    find_prefix(*running_.back());
+  }
+}
+
+/// Whether what there is of the sequence and a token more could be cached now, with a page left for
+/// each that is running: or it would soon be put out again.
+bool Engine::fits(const Sequence& s) const {
+  return pages_for(s.length() + 1) + std::ssize(running_) <=
+         cached_.pages().available() + prefixes_.evictable();
+}
+
+/// Shares pages of the cache that begin as the sequence does; its last token at least is read, for
+/// its logits.
+void Engine::find_prefix(Sequence& s) {
+  using enum TokenForm;
+  s.blocks_end = packed_end(s.prompt);
+  for (int64_t end = kPageTokens; s.options.reuse_cache && end < s.length(); end += kPageTokens) {
+    const auto tokens = std::span(s.tokens).subspan(static_cast<size_t>(end - kPageTokens),
+                                                    static_cast<size_t>(kPageTokens));
+    const TokenForm form = end <= s.blocks_end ? kPacked : kStreamed;
+    auto node = prefixes_.find(s.node, tokens, form);
+    if (!node && !s.invariant())
+      node = prefixes_.find(s.node, tokens, form == kPacked ? kStreamed : kPacked);
+    if (!node) break;
+    s.cache.share(prefixes_.page(*node));
+    s.node = *node;
+    ++s.published;
+  }
+  prefixes_.pin(s.node);
+  // Few tokens after many cached ones: rebuilding keys and values would cost more than it saves.
+  if (!s.invariant() && s.prompt - s.cache.length() < kBlockTokens) s.blocks_end = 0;
+  if (drafter_) s.draft_state = drafter_->start(s.cache.length());
+  if (s.completion.tokens() == 0) s.completion.result().reused_tokens = s.cache.length();
+  stats_.reused_tokens += s.cache.length();
+}
+
+/// Room in the sequence's cache for so many tokens, if need be at the expense of what is kept for
+/// others, then of younger sequences. False when that does not suffice: then it is out of the
+/// batch.
+bool Engine::make_room(Sequence& s, int64_t tokens) {
+  while (!s.cache.reserve(tokens)) {
+    if (prefixes_.evict()) continue;
+    Sequence& youngest = *running_.back();
+    if (&youngest == &s && running_.size() == 1) {
+      s.completion.end(FinishReason::kLength);
+      s.finished = true;
+      return false;
+    }
+    preempt(youngest);
+    if (&youngest == &s) return false;
+  }
+  return true;
+}
+
+/// Gives the pages of the youngest sequence back and puts it at the head of the queue.
+void Engine::preempt(Sequence& s) {
+  FATHOM_ASSERT(running_.back().get() == &s);
+  prefixes_.unpin(s.node);
+  s.node = PrefixIndex::kRoot;
+  s.published = 0;
+  s.cache.clear();
+  s.logit_rows = 0;
+  ++s.completion.result().preemptions;
+  ++stats_.preemptions;
+  waiting_.push_front(std::move(running_.back()));
+  running_.pop_back();
+}
+
+/// After a step: what it read is offered to others, what ended is handed over.
+void Engine::settle() {
+  if (drafter_) catch_up();
+  for (const auto& s : running_)
+    if (!s->finished || s->error.empty()) publish(*s);
+  remove_finished();
+}
+
+void Engine::publish(Sequence& s) {
+  const int64_t settled = s.draft_state ? s.draft_state->settled() : s.cache.length();
+  const int64_t pages = std::min(settled, s.cache.length()) / kPageTokens;
+  for (; s.published < pages; ++s.published) {
+    const int64_t begin = s.published * kPageTokens, end = begin + kPageTokens;
+    const auto next = prefixes_.insert(
+        s.node, std::span(s.tokens).subspan(static_cast<size_t>(begin), kPageTokens),
+        end <= s.blocks_end ? TokenForm::kPacked : TokenForm::kStreamed,
+        s.cache.pages()[static_cast<size_t>(s.published)]);
+    prefixes_.pin(next);
+    prefixes_.unpin(s.node);
+    s.node = next;
+  }
+}
+
+void Engine::remove_finished() {
+  Sequences ended;
+  for (auto& s : running_)
+    if (s->finished) ended.push_back(std::move(s));
+  std::erase_if(running_, [](const auto& s) { return !s; });
+  for (const auto& s : ended) {
+    prefixes_.unpin(s->node);
+    s->cache.clear();
+    stats_.mtp.drafted += s->completion.result().mtp.drafted;
+    stats_.mtp.accepted += s->completion.result().mtp.accepted;
+    if (s->on_finish) s->on_finish(s->completion.take());
+  }
 }
 
 }  // namespace fathom

@@ -1,22 +1,40 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
+#include "infer/cached_model.h"
 #include "infer/mtp_drafter.h"
+#include "infer/prefix_index.h"
+#include "infer/request.h"
+#include "infer/speculate.h"
 
 namespace fathom {
 
 struct EngineOptions {
   kernels::GemmPrecision precision = kernels::GemmPrecision::kBF16;
-  int64_t max_context = 0;  ///< tokens; 0: as many as the model's RoPE table has positions
-  bool mtp = false;         ///< keep the MTP modules in step, so that draft() works
-  /// Tokens a pass while reading a prompt: into an empty cache, and over one that holds tokens
-  /// (where absorbed attention needs 2·H·C F32 values a token).
-  int64_t prefill_chunk = 2048, extend_chunk = 256;
+  /// What cached values are stored as; by default F32 in FP32 precision and BF16 in BF16.
+  std::optional<kernels::LatentCacheFormat> cache_format = {};
+  int64_t max_context = 0;    ///< tokens of a sequence; 0: as many as the model's RoPE table
+  int64_t max_sequences = 1;  ///< that run at a time; others wait
+  int64_t cache_tokens = 0;   ///< of all sequences together; 0: max_sequences · max_context
+  bool mtp = false;           ///< keep the MTP modules in step, so that requests may draft
+  /// Prompt tokens a step reads in packed form: alone, and while other sequences are generating.
+  int64_t step_tokens = 2048, mixed_step_tokens = 512;
 };
+
+struct EngineStats {
+  int64_t running = 0, waiting = 0;
+  int64_t steps = 0, prompt_tokens = 0, reused_tokens = 0, generated_tokens = 0, preemptions = 0;
+  int64_t pages_in_use = 0, page_capacity = 0;
+  int64_t cache_bytes = 0, workspace_bytes = 0;  ///< held from the system
+  SpeculationCounts mtp;
+};
+
+struct Sequence;  // sequence.h
 
 /// Row t of logits [T, V].
 inline std::span<const float> logits_row(ConstTensorView logits_TV, int64_t t) {
@@ -24,55 +42,68 @@ inline std::span<const float> logits_row(ConstTensorView logits_TV, int64_t t) {
   return {matrix.row(t), static_cast<size_t>(matrix.cols)};
 }
 
-/// One sequence being read and continued: the model and its latent caches. Not thread-safe. A call
-/// that throws leaves the sequence as it was. The model must outlive it.
+/// Continuous batching: every step() reads a piece of the prompts that are being read and one token
+/// (or several drafted ones) of every sequence that is being continued. Weights meet all tokens of
+/// a form together, experts all tokens that chose them. Full pages of the latent cache are shared
+/// by sequences that begin alike. Sequences run in the order of their submission; where pages are
+/// short the youngest gives its own back and is read again later, to the same bits.
+/// Not thread-safe. The model must outlive it.
 class Engine {
  public:
+  using RequestId = int64_t;
+
   /// Throws when max_context exceeds the model's RoPE table, or mtp is asked of a model that has no
   /// module.
   Engine(const Transformer& model, ThreadPool& pool, EngineOptions options);
+  ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  const Transformer& model() const { return model_; }
+  const Transformer& model() const { return cached_.model(); }
   int64_t max_context() const { return options_.max_context; }
-  /// Tokens read so far.
-  int64_t position() const { return static_cast<int64_t>(tokens_.size()); }
-  std::span<const int32_t> tokens() const { return tokens_; }
-  /// 0 without options.mtp.
-  int64_t mtp_depth() const { return drafter_ ? drafter_->depth() : 0; }
-  /// Held by the caches, and for temporaries, now.
-  size_t cache_bytes() const;
-  size_t workspace_bytes() const { return arena_.capacity(); }
+  EngineStats stats() const;
 
-  /// Reads any number of tokens, in large passes. Logits [1, V] F32 of what follows the last, valid
-  /// until the next prefill or decode. Throws when a token is not in the vocabulary or the context
-  /// is too short.
-  ConstTensorView prefill(std::span<const int32_t> token_T);
-  /// Reads 1 to kernels::kSmallM tokens; logits [T, V] after each. A token's logits, and what the
-  /// caches keep of it, have the same bits however tokens are split over calls.
-  ConstTensorView decode(std::span<const int32_t> token_T);
-  /// Forgets the tokens from `length` on.
-  void truncate(int64_t length);
-
-  /// MtpDrafter::draft. Once after each prefill or decode, then with one more token each time.
-  ConstTensorView draft(std::span<const int32_t> ahead) { return drafter_->draft(tokens_, ahead); }
+  /// Queues a request. Throws when it cannot be served: no tokens, foreign tokens, a prompt that
+  /// leaves no room in the context or the cache, options that make no sense.
+  RequestId submit(Request request);
+  /// Ends a request with what it has; nothing happens if it has ended. Not during step(): there
+  /// on_token ends its request by returning false.
+  void cancel(RequestId id);
+  /// Does a step's work. False when there was nothing to do.
+  bool step();
 
  private:
-  void check(std::span<const int32_t> token_T) const;
-  /// The last `logits` rows of the result go to logits_TV_.
-  void append(std::span<const int32_t> token_T, CacheUse use, int64_t logits);
-  ConstTensorView forward(const Pass& pass, CacheUse use, std::span<const int32_t> token_T);
-  void make_room(int64_t tokens);
+  using Sequences = std::vector<std::unique_ptr<Sequence>>;
+  struct Logits;
 
-  const Transformer& model_;
+  void check(const Request& request) const;
+  void admit();
+  void find_prefix(Sequence& s);
+  bool fits(const Sequence& s) const;
+  bool make_room(Sequence& s, int64_t tokens);
+  void preempt(Sequence& s);
+
+  int64_t read_blocks(Logits& logits);
+  std::vector<Sequence*> plan_streamed();
+  int64_t wanted_drafts(const Sequence& s, bool drafts_pay) const;
+  void draft(std::span<Sequence* const> sequences);
+  void draft_round(std::span<Sequence* const> sequences);
+  void read(TokenForm form, std::span<Sequence* const> sequences, Logits& logits);
+  int64_t choose(Logits& logits);
+  void catch_up();
+  void settle();
+  void publish(Sequence& s);
+  void remove_finished();
+
   EngineOptions options_;
-  Arena arena_;
-  Context ctx_;
-  std::vector<CachedBlock> layers_;
+  CachedModel cached_;
+  PrefixIndex prefixes_;
   std::optional<MtpDrafter> drafter_;
-  std::vector<int32_t> tokens_;
-  Tensor logits_TV_;  ///< [kSmallM, V]
+  DraftPolicy policy_;
+  Sequences running_;  ///< oldest first
+  std::deque<std::unique_ptr<Sequence>> waiting_;
+  RequestId next_id_ = 0;
+  EngineStats stats_;
 };
 
 }  // namespace fathom

@@ -8,7 +8,8 @@ namespace fathom {
 /// to consume.
 class HiddenQueue {
  public:
-  explicit HiddenQueue(int64_t width) : width_(width) {}
+  /// begin: the first position that will be put.
+  explicit HiddenQueue(int64_t width, int64_t begin = 0) : width_(width), begin_(begin) {}
 
   int64_t begin() const { return begin_; }  ///< first position held
   int64_t end() const { return begin_ + rows_; }
@@ -24,7 +25,7 @@ class HiddenQueue {
 
  private:
   int64_t width_;
-  int64_t begin_ = 0, rows_ = 0;
+  int64_t begin_, rows_ = 0;
   int64_t first_ = 0;  ///< row of memory_ that holds position begin
   Tensor memory_;
 };

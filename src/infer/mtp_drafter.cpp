@@ -2,99 +2,138 @@
 
 #include <algorithm>
 
-#include "infer/token_range.h"
 #include "kernels/elementwise.h"
 
 namespace fathom {
+namespace {
 
-MtpDrafter::MtpDrafter(Context& ctx, const Transformer& model, kernels::GemmPrecision precision,
-                       int64_t max_length)
-    : ctx_(ctx),
-      model_(model),
-      precision_(precision),
-      last_1D_(DType::kF32, {1, model.config().hidden_size}),
-      logits_1V_(DType::kF32, {1, model.config().vocab_size}) {
-  modules_.reserve(model.mtp().size());
-  for (const Mtp& mtp : model.mtp())
-    modules_.push_back(
-        {mtp, CachedBlock(ctx, model.config(), mtp.block(), cache_dtype(precision), max_length),
-         HiddenQueue(model.config().hidden_size)});
+DraftState::Module& module_of(DraftState& state, int64_t k) {
+  return state.modules[static_cast<size_t>(k - 1)];
 }
 
-size_t MtpDrafter::cache_bytes() const {
-  size_t bytes = 0;
-  for (const Module& m : modules_) bytes += m.block.cache().bytes();
-  return bytes;
+}  // namespace
+
+int64_t DraftState::settled() const {
+  int64_t least = modules.front().done;
+  for (const Module& m : modules) least = std::min(least, m.done);
+  return least;
 }
 
-void MtpDrafter::push(int64_t position, ConstTensorView hidden_TD) {
-  modules_.front().inputs.put(ctx_, position, hidden_TD);
+DraftState MtpDrafter::start(int64_t position) const {
+  const int64_t width = model_.model().config().hidden_size;
+  DraftState state;
+  for (int64_t k = 0; k < depth(); ++k)
+    state.modules.push_back({HiddenQueue(width, position), position});
+  state.last_1D = Tensor(DType::kF32, {1, width});
+  return state;
 }
 
-void MtpDrafter::forget_drafts() {
-  for (Module& m : modules_) m.block.cache().truncate(m.done);
+void MtpDrafter::push(DraftState& state, int64_t position, ConstTensorView hidden_TD) {
+  state.modules.front().inputs.put(model_.context(TokenForm::kStreamed), position, hidden_TD);
 }
 
-void MtpDrafter::catch_up(std::span<const int32_t> tokens) {
-  forget_drafts();
-  const auto n = static_cast<int64_t>(tokens.size());
-  for (int64_t k = 1; k <= depth(); ++k) {
-    Module& m = modules_[static_cast<size_t>(k - 1)];
-    const int64_t count = n - k - m.done;
-    if (count <= 0) continue;
-    run(k, m.done, m.inputs.front(count), tokens.subspan(static_cast<size_t>(m.done + k)));
-    advance(k, n - k);
+void MtpDrafter::truncate(DraftState& state, int64_t length) const {
+  for (DraftState::Module& m : state.modules) {
+    m.done = std::min(m.done, length);
+    m.inputs.truncate(length);
   }
 }
 
-void MtpDrafter::advance(int64_t k, int64_t done) {
-  Module& m = modules_[static_cast<size_t>(k - 1)];
+/// Positions [begin, end) of a sequence for module k, whose queue holds them.
+MtpDrafter::Job MtpDrafter::job(int64_t k, const Sequence& s, int64_t begin, int64_t end) const {
+  const auto n = std::ssize(s.tokens);
+  Job job{&s, begin, module_of(*s.state, k).inputs.front(end - begin), {}};
+  for (int64_t i = begin + k; i < end + k; ++i)
+    job.next.push_back(i < n ? s.tokens[static_cast<size_t>(i)]
+                             : s.ahead[static_cast<size_t>(i - n)]);
+  return job;
+}
+
+void MtpDrafter::catch_up(std::span<const Sequence> sequences) {
+  for (int64_t k = 1; k <= depth(); ++k) {
+    std::vector<Job> jobs;
+    for (const Sequence& s : sequences) {
+      const int64_t done = module_of(*s.state, k).done, end = std::ssize(s.tokens) - k;
+      if (end > done) jobs.push_back(job(k, s, done, end));
+    }
+    run(k, jobs);
+    for (const Job& j : jobs) advance(k, *j.sequence->state, j.begin + std::ssize(j.next));
+  }
+}
+
+void MtpDrafter::advance(int64_t k, DraftState& state, int64_t done) const {
+  DraftState::Module& m = module_of(state, k);
   m.done = std::max(m.done, done);
   m.inputs.drop_before(m.done);
 }
 
-void MtpDrafter::run(int64_t k, int64_t begin, ConstTensorView hidden_TD,
-                     std::span<const int32_t> next_T) {
-  ArenaScope scope(ctx_.arena);
-  Module& m = modules_[static_cast<size_t>(k - 1)];
-  const auto count = static_cast<int64_t>(next_T.size());
-  const TokenRange range(begin, count);
-  const Pass pass = range.pass(ctx_, precision_);
+void MtpDrafter::run(int64_t k, std::span<const Job> jobs) {
+  std::vector<Job> few;
+  for (const Job& j : jobs) {
+    if (std::ssize(j.next) >= kBlockTokens)
+      run_chunk(k, TokenForm::kPacked, {&j, 1});
+    else
+      few.push_back(j);
+  }
+  if (!few.empty()) run_chunk(k, TokenForm::kStreamed, few);
+}
+
+void MtpDrafter::run_chunk(int64_t k, TokenForm form, std::span<const Job> jobs) {
+  const ArenaScope scope(model_.arena());
+  Context& ctx = model_.context(form);
+  const Transformer& model = model_.model();
+  const int64_t layer = std::ssize(model.layers()) + k - 1;
+  std::vector<CachedPass::Part> parts;
+  std::vector<int32_t> next_T;
+  for (const Job& j : jobs) {
+    parts.push_back({j.sequence->cache, j.begin, std::ssize(j.next)});
+    next_T.insert(next_T.end(), j.next.begin(), j.next.end());
+  }
+  const CachedPass cached(ctx, model_.precision(), form, parts);
+  const Pass& pass = cached.pass();
+  const TensorView hidden_TD = pass.alloc_f32(std::ssize(next_T), model.config().hidden_size);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const Segment& s = cached.segments()[i];
+    kernels::copy(ctx, jobs[i].hidden_TD, hidden_TD.row_range(s.row, s.count));
+  }
+  const Mtp& mtp = model.mtp()[static_cast<size_t>(k - 1)];
   MtpSaved saved;
-  const TensorView residual_TD = m.mtp.merge(pass, model_.embed(pass, next_T), hidden_TD, saved);
-  const bool long_start = begin == 0 && count > kernels::kSmallM;
-  m.block.forward(pass, long_start ? CacheUse::kFill : CacheUse::kExtend, residual_TD);
-  const TensorView out_TD = m.mtp.head_norm(pass, residual_TD, saved);
-  kernels::copy(ctx_, out_TD.row_range(count - 1, 1), last_1D_);
-  if (k < depth()) modules_[static_cast<size_t>(k)].inputs.put(ctx_, begin, out_TD);
+  const TensorView residual_TD = mtp.merge(pass, model.embed(pass, next_T), hidden_TD, saved);
+  model_.layer(cached, layer, residual_TD);
+  const TensorView out_TD = mtp.head_norm(pass, residual_TD, saved);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const Segment& s = cached.segments()[i];
+    DraftState& state = *jobs[i].sequence->state;
+    kernels::copy(ctx, out_TD.row_range(s.row + s.count - 1, 1), state.last_1D);
+    if (k < depth())
+      module_of(state, k + 1).inputs.put(ctx, s.begin, out_TD.row_range(s.row, s.count));
+  }
 }
 
-ConstTensorView MtpDrafter::draft(std::span<const int32_t> tokens, std::span<const int32_t> ahead) {
-  const auto n = static_cast<int64_t>(tokens.size()), step = static_cast<int64_t>(ahead.size());
-  FATHOM_ASSERT(n > 0 && step > 0);
-  if (step == 1) forget_drafts();
-  if (step > depth()) {
-    run(depth(), n - 1 + step - depth(), last_1D_, ahead.last(1));
-  } else {
-    Module& m = modules_[static_cast<size_t>(step - 1)];
-    FATHOM_ASSERT(m.done < n && m.inputs.end() == n);
-    std::vector<int32_t> next;
-    for (int64_t i = m.done + step; i < n + step; ++i)
-      next.push_back(i < n ? tokens[static_cast<size_t>(i)] : ahead[static_cast<size_t>(i - n)]);
-    run(step, m.done, m.inputs.front(n - m.done), next);
-    advance(step, n - step + 1);
+void MtpDrafter::draft(std::span<const Sequence> sequences, TensorView logits_SV) {
+  const auto step = std::ssize(sequences.front().ahead);
+  const int64_t k = std::min(step, depth());
+  std::vector<Job> jobs;
+  for (const Sequence& s : sequences) {
+    const auto n = std::ssize(s.tokens);
+    FATHOM_ASSERT(n > 0 && std::ssize(s.ahead) == step);
+    const int64_t done = module_of(*s.state, k).done;
+    if (step > depth())
+      jobs.push_back({&s, n - 1 + step - k, s.state->last_1D.view(), {s.ahead.back()}});
+    else
+      jobs.push_back(job(k, s, done, n));
   }
-  const TokenRange last(n - 1, 1);
-  model_.logits(last.pass(ctx_, precision_), last_1D_, logits_1V_);
-  return logits_1V_;
-}
-
-void MtpDrafter::truncate(int64_t length) {
-  for (Module& m : modules_) {
-    m.done = std::min(m.done, length);
-    m.inputs.truncate(length);
+  run(k, jobs);
+  const ArenaScope scope(model_.arena());
+  Context& ctx = model_.context(TokenForm::kStreamed);
+  const int64_t width = model_.model().config().hidden_size;
+  const TensorView last_SD = ctx.arena.alloc(DType::kF32, {std::ssize(jobs), width});
+  for (int64_t i = 0; i < std::ssize(jobs); ++i) {
+    const Job& j = jobs[static_cast<size_t>(i)];
+    if (step <= depth()) advance(k, *j.sequence->state, j.begin + std::ssize(j.next) - (k - 1));
+    kernels::copy(ctx, j.sequence->state->last_1D, last_SD.row_range(i, 1));
   }
-  forget_drafts();
+  model_.logits(last_SD, logits_SV);
 }
 
 }  // namespace fathom

@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
-#include "infer/engine.h"
 #include "infer/sampler.h"
 
 namespace fathom {
@@ -20,42 +20,27 @@ struct Verdict {
 Verdict verify_draft(const Sampler& sampler, std::span<const float> target_V,
                      std::span<const float> draft_V, int32_t draft, int64_t position);
 
-struct SpeculationCounts {
-  int64_t drafted = 0, accepted = 0;
-};
-
-/// Continues a sequence by one or more tokens a step: drafts from the MTP modules, verified by one
-/// pass of the main model. The tokens are distributed as without drafts; when greedy they are the
-/// same tokens. With no drafts a step is one ordinary token.
-class Speculator {
+/// Decides whether steps draft: by the seconds that a step takes with and without and the tokens
+/// that it yields, for each number of sequences. Both are tried first; the slower is tried again
+/// now and then.
+class DraftPolicy {
  public:
-  /// Throws when drafts is negative or above what one pass verifies (kernels::kSmallM − 1), or the
-  /// engine has no MTP modules to draft with.
-  Speculator(Engine& engine, const Sampler& sampler, int64_t drafts);
-
-  struct Step {
-    std::vector<int32_t> tokens;  ///< at least one; the last is not in the engine's cache yet
-    ConstTensorView logits_TV;    ///< row t is what tokens[t] was chosen from
-  };
-  /// `token` is the one chosen last, not in the engine's cache yet. The engine's context must have
-  /// room for it.
-  Step next(int32_t token);
-
-  const SpeculationCounts& counts() const { return counts_; }
+  bool should_draft(int64_t sequences);
+  /// A step over so many sequences that gave so many tokens.
+  void record(bool drafted, int64_t sequences, double seconds, int64_t tokens);
 
  private:
-  struct Draft {
-    int32_t token;
-    std::vector<float> q_V;
+  struct Way {
+    int64_t steps = 0;
+    double seconds = 0, tokens = 0;  ///< of a step, recent ones counting more
+    double seconds_a_token() const { return seconds / tokens; }
+    void add(double s, double t);
   };
-  std::vector<Draft> make_drafts(std::vector<int32_t>& sequence);
-  bool choose(const std::vector<Draft>& drafts, size_t accepted, std::span<const int32_t> before,
-              Step& step) const;
-
-  Engine& engine_;
-  const Sampler& sampler_;
-  int64_t drafts_;
-  SpeculationCounts counts_;
+  struct Batch {
+    Way plain, drafted;
+    int64_t steps = 0;
+  };
+  std::map<int64_t, Batch> batches_;
 };
 
 }  // namespace fathom

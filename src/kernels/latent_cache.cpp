@@ -85,4 +85,29 @@ void append_latent_rows(Context& ctx, ConstTensorView latent_TC, ConstTensorView
   });
 }
 
+void read_latent_rows(Context& ctx, const LatentCacheView& cache, TensorView rows_SX) {
+  const char* name = "read_latent_rows";
+  const LatentRowLayout& layout = cache.layout;
+  const int64_t C = layout.latent, R = layout.rope;
+  check_same_device(name, ctx, {rows_SX});
+  check_dtype(name, "rows_SX", rows_SX, {DType::kF32, DType::kBF16});
+  check_shape(name, "rows_SX", rows_SX, {cache.length, C + R});
+  const auto precision =
+      layout.format == LatentCacheFormat::kF32 ? GemmPrecision::kF32 : GemmPrecision::kBF16;
+  const cpu::LatentKernels& kernels = cpu::latent_kernels(ctx.isa, precision);
+  const RowOps& ops = cpu::ops_table(ctx.isa).row;
+  const bool bf16 = kernels.dtype == DType::kBF16;
+  const int64_t rope_bytes = kernels.pad_latent(C) * static_cast<int64_t>(size_of(kernels.dtype));
+  const ArenaScope scope(ctx.arena);
+  auto* scratch = ctx.arena.alloc_array<std::byte>(ctx.pool.size() * kernels.row_bytes(layout));
+  ctx.pool.for_range(cache.length, kAppendGrain, [&](int64_t begin, int64_t end, int thread) {
+    std::byte* row = scratch + thread * kernels.row_bytes(layout);
+    for (int64_t s = begin; s < end; ++s) {
+      kernels.load_rows(layout, cache.row(s), layout.row_bytes(), 1, row);
+      ops.copy({row, C, bf16}, rows_of(rows_SX.row_range(s, 1).col_range(0, C)), C);
+      ops.copy({row + rope_bytes, R, bf16}, rows_of(rows_SX.row_range(s, 1).col_range(C, R)), R);
+    }
+  });
+}
+
 }  // namespace fathom::kernels

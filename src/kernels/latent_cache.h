@@ -33,8 +33,9 @@ struct LatentRowLayout {
   int64_t row_bytes() const;
 };
 
-/// The cached rows of one sequence, not owning. Row s lies at rows + s·row_stride or, where there
-/// are pages, is row s % kPageRows of page s / kPageRows, whose rows follow each other directly.
+/// The cached rows of one sequence in one layer, not owning. Row s lies at rows + s·row_stride or,
+/// where there are pages, is row s % kPageRows of page s / kPageRows, whose rows follow each other
+/// directly, page_offset bytes from where the page begins (a page may hold several layers).
 struct LatentCacheView {
   static constexpr int64_t kPageRows = 64;
 
@@ -44,10 +45,12 @@ struct LatentCacheView {
   int64_t row_stride = 0;  ///< bytes
   std::span<const std::byte* const> pages;
   Device device;
+  int64_t page_offset = 0;
 
   const std::byte* row(int64_t s) const {
     if (pages.empty()) return rows + s * row_stride;
-    return pages[static_cast<size_t>(s / kPageRows)] + s % kPageRows * layout.row_bytes();
+    return pages[static_cast<size_t>(s / kPageRows)] + page_offset +
+           s % kPageRows * layout.row_bytes();
   }
   /// How many of the rows from s on follow each other.
   int64_t run(int64_t s) const {
@@ -68,5 +71,9 @@ LatentCacheView latent_cache_view(const ConstTensorView& cache_SX, int64_t laten
 /// 2^-4 of itself or, where that is more, 2^-10·scale, below 2^-17 of the largest of its group.
 void append_latent_rows(Context& ctx, ConstTensorView latent_TC, ConstTensorView k_rope_TR,
                         const LatentRowLayout& layout, std::byte* rows);
+
+/// rows_SX [cache.length, C+R], F32 or BF16 with any row stride = the cached values: the latent,
+/// then the roped key. Exact in BF16 unless the cache is F32.
+void read_latent_rows(Context& ctx, const LatentCacheView& cache, TensorView rows_SX);
 
 }  // namespace fathom::kernels

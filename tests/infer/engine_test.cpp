@@ -1,252 +1,316 @@
+// Continuous batching: what a request gets does not depend on what else the engine does.
 #include "infer/engine.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <numeric>
+
+#include "infer/generate.h"
 #include "infer/infer_test.h"
 
 namespace fathom {
 namespace {
 
-constexpr GemmPrecision kF32 = GemmPrecision::kF32, kBF16 = GemmPrecision::kBF16;
+using kernels::LatentCacheFormat;
 
-// FP32: both sides sum products of widths up to K = 96 in different orders, an error of about
-// sqrt(K)·2^-24/sqrt(3) of the norm each; 3 layers of about 10 products each add in quadrature
-// (sqrt(30)), and a factor of 6 is left for softmax and gate, which amplify: 1.1e-5.
-// BF16: about 10 activations a layer are rounded (2^-9/sqrt(3) on average), at places that differ
-// between the two forms of attention: sqrt(30)·2^-9/sqrt(3) = 6.2e-3, times the same 6.
-double tolerance(GemmPrecision precision) {
-  return precision == kF32 ? 1.1e-5 : 3.7e-2;
+/// A request's outcome, with the logarithm of each chosen token's probability to compare bits.
+struct Outcome {
+  std::vector<int32_t> ids;
+  std::vector<float> logprobs;
+  FinishReason reason;
+  bool operator==(const Outcome&) const = default;
+};
+
+Outcome outcome_of(const GenerateResult& r) {
+  Outcome o{r.ids, {}, r.finish_reason};
+  for (const Logprobs& l : r.logprobs) o.logprobs.push_back(l.chosen);
+  return o;
 }
 
-/// Every row of logits within the tolerance. In BF16 one row in ten may be off: rounding can send a
-/// token to another expert.
-void expect_close(const std::vector<float>& logits, std::vector<float> expected, int64_t vocab,
-                  GemmPrecision precision) {
-  expected.erase(expected.begin(), expected.end() - static_cast<long>(logits.size()));
-  int64_t rows = 0, off = 0;
-  for (auto a = logits.begin(), b = expected.cbegin(); a != logits.end(); a += vocab, b += vocab) {
-    off += !(relative_error({a, a + vocab}, {b, b + vocab}) < tolerance(precision));
-    ++rows;
+struct Job {
+  std::vector<int32_t> prompt;
+  GenerateOptions options;
+  int64_t submitted_at = 0;  ///< step
+};
+
+constexpr int64_t kPositions = 800;
+
+/// Prompts of all lengths around pages and blocks, some of which begin alike, that come in one
+/// after the other.
+std::vector<Job> random_jobs(const ModelConfig& config, uint64_t seed) {
+  const Philox random(seed, 7);
+  uint64_t next = 0;
+  const auto below = [&](uint64_t n) { return static_cast<int64_t>(random.below(next++, n)); };
+  std::vector<Job> jobs;
+  const int64_t lengths[] = {1, 20, 63, 64, 65, 130, 200, 255, 256, 257, 300, 511, 512, 520};
+  for (uint64_t i = 0; i < 9; ++i) {
+    const int64_t length = lengths[below(std::size(lengths))];
+    Job job{random_tokens(config, length, 100 * seed + i), {}, below(12)};
+    if (!jobs.empty() && below(2) == 0) {
+      const auto& other = jobs[static_cast<size_t>(below(jobs.size()))].prompt;
+      const auto shared = std::min(job.prompt.size(), other.size());
+      std::copy_n(other.begin(), shared, job.prompt.begin());
+    }
+    job.options.max_new_tokens = 2 + below(40);
+    job.options.top_logprobs = 0;
+    jobs.push_back(std::move(job));
   }
-  EXPECT_LE(off, precision == kF32 ? 0 : rows / 10) << "of " << rows << " rows";
+  return jobs;
+}
+
+std::vector<Outcome> run(Engine& engine, const std::vector<Job>& jobs) {
+  std::vector<Outcome> outcomes(jobs.size());
+  size_t submitted = 0;
+  std::vector<size_t> order(jobs.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, {}, [&](size_t i) { return jobs[i].submitted_at; });
+  for (int64_t step = 0; submitted < jobs.size() || engine.step(); ++step)
+    for (; submitted < jobs.size() && jobs[order[submitted]].submitted_at <= step; ++submitted) {
+      const size_t i = order[submitted];
+      engine.submit({jobs[i].prompt, jobs[i].options, {}, [&outcomes, i](GenerateResult r) {
+                       outcomes[i] = outcome_of(r);
+                     }});
+    }
+  return outcomes;
 }
 
 struct Case {
   NamedConfig named;
   GemmPrecision precision;
+  std::optional<LatentCacheFormat> format;
 };
 
-class EngineOverConfigs : public testing::TestWithParam<Case> {
+class Engines : public testing::TestWithParam<Case> {
  protected:
-  const ModelConfig& config() const { return GetParam().named.config; }
-  GemmPrecision precision() const { return GetParam().precision; }
-  DType weight_dtype() const { return precision() == kF32 ? DType::kF32 : DType::kBF16; }
-  Engine engine(int64_t prefill_chunk = 2048, int64_t extend_chunk = 256) {
-    return Engine(
-        *model_, pool_,
-        {.precision = precision(), .prefill_chunk = prefill_chunk, .extend_chunk = extend_chunk});
+  EngineOptions options() const {
+    return {.precision = GetParam().precision, .cache_format = GetParam().format};
+  }
+  static void with_drafts(std::vector<Job>& jobs) {
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      jobs[i].options.drafts = static_cast<int64_t>(i % 4);
+      jobs[i].options.adaptive_drafts = i % 3 == 0;
+    }
   }
 
   ThreadPool pool_{1};
-  TestModel model_{config(), weight_dtype(), 7};
+  TestModel model_{GetParam().named.config,
+                   GetParam().precision == GemmPrecision::kF32 ? DType::kF32 : DType::kBF16, 7,
+                   kPositions};
 };
 
-TEST_P(EngineOverConfigs, CachedDecodeEqualsFullForward) {
-  const auto tokens = random_tokens(config(), 40, 1);
-  const FullLogits full(*model_, pool_, precision(), tokens);
-  Engine e = engine();
-  std::vector<float> logits = values(e.prefill(std::span(tokens).first(20)));
-  for (size_t i = 20; i < tokens.size(); ++i)
-    append(logits, e.decode(std::span(tokens).subspan(i, 1)));
-  expect_close(logits, full.depths[0], config().vocab_size, precision());
-}
+// Every request alone in an engine that never saw another gives the bits that all must have.
+TEST_P(Engines, OutputDependsOnTheRequestAlone) {
+  const bool mtp = !model_->mtp().empty();
+  for (uint64_t seed = 0; seed < 2; ++seed) {
+    auto jobs = random_jobs(GetParam().named.config, seed);
+    std::vector<Outcome> expected;
+    for (const Job& job : jobs) {
+      Engine alone(*model_, pool_, options());
+      expected.push_back(outcome_of(generate(alone, job.prompt, job.options)));
+    }
+    EngineOptions batched = options();
+    batched.max_sequences = 4;
+    Engine in_batches(*model_, pool_, batched);
+    EXPECT_EQ(run(in_batches, jobs), expected);
+    EXPECT_EQ(run(in_batches, jobs), expected) << "again, from the cache";
+    EXPECT_GT(in_batches.stats().reused_tokens, 0);
 
-TEST_P(EngineOverConfigs, PrefillInChunksEqualsFullForward) {
-  const auto tokens = random_tokens(config(), 80, 2);
-  const FullLogits full(*model_, pool_, precision(), tokens);
-  Engine e = engine(24, 17);
-  std::vector<float> logits = values(e.prefill(std::span(tokens).first(61)));
-  append(logits, e.decode(std::span(tokens).subspan(61, 10)));
-  append(logits, e.decode(std::span(tokens).subspan(71, 9)));
-  EXPECT_EQ(e.position(), 80);
-  expect_close(logits, full.depths[0], config().vocab_size, precision());
-}
-
-TEST_P(EngineOverConfigs, SplittingTokensOverDecodesChangesNoBit) {
-  const auto tokens = random_tokens(config(), 64, 3);
-  Engine one = engine(), many = engine();
-  std::vector<float> expected, logits;
-  for (size_t i = 0; i < tokens.size(); ++i)
-    append(expected, one.decode(std::span(tokens).subspan(i, 1)));
-  size_t next = 0;
-  for (const size_t count : {2, 3, 1, 16, 5, 13, 8, 16}) {
-    append(logits, many.decode(std::span(tokens).subspan(next, count)));
-    next += count;
+    EngineOptions cramped = options();
+    cramped.max_sequences = 6;
+    cramped.cache_tokens = 13 * kPageTokens;
+    cramped.step_tokens = 100;
+    cramped.mixed_step_tokens = 70;
+    cramped.mtp = mtp;
+    if (mtp) with_drafts(jobs);
+    Engine short_of_pages(*model_, pool_, cramped);
+    EXPECT_EQ(run(short_of_pages, jobs), expected);
+    EXPECT_GT(short_of_pages.stats().preemptions, 0);
+    EXPECT_EQ(short_of_pages.stats().running + short_of_pages.stats().waiting, 0);
   }
-  ASSERT_EQ(next, tokens.size());
-  EXPECT_EQ(logits, expected);
-}
-
-TEST_P(EngineOverConfigs, TruncationForgetsExactly) {
-  const auto tokens = random_tokens(config(), 30, 4), other = random_tokens(config(), 30, 5);
-  Engine straight = engine(), back = engine();
-  straight.prefill(std::span(tokens).first(20));
-  const auto expected = values(straight.decode(std::span(tokens).subspan(20, 10)));
-  back.prefill(std::span(tokens).first(20));
-  back.decode(std::span(other).first(9));
-  back.truncate(20);
-  EXPECT_EQ(values(back.decode(std::span(tokens).subspan(20, 10))), expected);
-  EXPECT_EQ(back.tokens().size(), 30u);
 }
 
 std::vector<Case> cases() {
   std::vector<Case> list;
   for (const NamedConfig& named : all_configs())
-    for (const GemmPrecision precision : {kF32, kBF16}) list.push_back({named, precision});
+    list.push_back({named, GemmPrecision::kBF16, std::nullopt});
+  list.push_back({all_configs()[0], GemmPrecision::kF32, std::nullopt});
+  list.push_back({all_configs()[0], GemmPrecision::kBF16, LatentCacheFormat::kFP8});
   return list;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, EngineOverConfigs, testing::ValuesIn(cases()), [](const auto& info) {
-  return info.param.named.name + (info.param.precision == kF32 ? "_f32" : "_bf16");
+INSTANTIATE_TEST_SUITE_P(All, Engines, testing::ValuesIn(cases()), [](const auto& info) {
+  return info.param.named.name + (info.param.precision == GemmPrecision::kF32 ? "_f32" : "_bf16") +
+         (info.param.format ? "_fp8_cache" : "");
 });
 
 class EngineTest : public testing::Test {
  protected:
+  Engine::RequestId submit(Engine& e, std::vector<int32_t> prompt, GenerateOptions options,
+                           OnToken on_token = {}) {
+    const size_t i = results_.size();
+    results_.emplace_back();
+    return e.submit({std::move(prompt), std::move(options), std::move(on_token),
+                     [this, i](GenerateResult r) { results_[i] = std::move(r); }});
+  }
+  static void run_out(Engine& e) {
+    while (e.step()) {
+    }
+  }
+
   ThreadPool pool_{1};
   ModelConfig config_ = small_config();
+  std::vector<std::optional<GenerateResult>> results_;
 };
 
-TEST_F(EngineTest, ResultsDoNotDependOnThreads) {
-  const TestModel model(config_, DType::kBF16, 1);
-  const auto tokens = random_tokens(config_, 40, 6);
-  std::vector<std::vector<float>> results;
-  for (const int threads : {1, 3}) {
-    ThreadPool pool(threads);
-    Engine e(*model, pool, {});
-    results.push_back(values(e.prefill(std::span(tokens).first(30))));
-    append(results.back(), e.decode(std::span(tokens).subspan(30)));
+TEST_F(EngineTest, SampledTextsDoNotDependOnTheBatch) {
+  const TestModel model(config_, DType::kBF16, 1, kPositions);
+  auto jobs = random_jobs(config_, 5);
+  std::vector<Outcome> expected;
+  for (Job& job : jobs) {
+    job.options.sampler = {.temperature = 1, .seed = static_cast<uint64_t>(job.prompt.size())};
+    job.options.batch_invariant = true;
+    Engine alone(*model, pool_, {});
+    expected.push_back(outcome_of(generate(alone, job.prompt, job.options)));
   }
-  EXPECT_EQ(results[0], results[1]);
+  Engine engine(*model, pool_, {.max_sequences = 5, .cache_tokens = 20 * kPageTokens});
+  EXPECT_EQ(run(engine, jobs), expected);
 }
 
-TEST_F(EngineTest, Float32WeightsRunInBothPrecisions) {
-  config_.n_routed_experts = 0;
-  const TestModel model(config_, DType::kF32, 1);
-  const auto tokens = random_tokens(config_, 20, 6);
-  Engine exact(*model, pool_, {.precision = kF32}), rounded(*model, pool_, {.precision = kBF16});
-  EXPECT_LT(relative_error(values(rounded.prefill(tokens)), values(exact.prefill(tokens))),
-            tolerance(kBF16));
-}
-
-TEST_F(EngineTest, CacheHoldsLatentWidthPerTokenAndLayer) {
+TEST_F(EngineTest, RequestsOverTheLimitWait) {
   const TestModel model(config_, DType::kBF16, 1);
-  Engine e(*model, pool_, {.max_context = 100});
-  e.prefill(random_tokens(config_, 100, 1));
-  EXPECT_EQ(e.cache_bytes(), 100u * 3 * (32 + 8) * 2);
+  Engine e(*model, pool_, {.max_sequences = 2});
+  for (uint64_t i = 0; i < 5; ++i)
+    submit(e, random_tokens(config_, 10, i), {.max_new_tokens = 5, .ignore_eos = true});
+  EXPECT_EQ(e.stats().waiting, 5);
+  e.step();
+  EXPECT_EQ(e.stats().running, 2);
+  EXPECT_EQ(e.stats().waiting, 3);
+  run_out(e);
+  for (const auto& r : results_) EXPECT_EQ(r->ids.size(), 5u);
+  EXPECT_EQ(e.stats().generated_tokens, 25);
+  EXPECT_EQ(e.stats().prompt_tokens, 50);
+  EXPECT_FALSE(e.step());
 }
 
-TEST_F(EngineTest, MemoryDoesNotGrowWithTokens) {
-  // 300 passes over one position each: what a pass allocates is given back.
+TEST_F(EngineTest, CancelledRequestsEndWithWhatTheyHave) {
   const TestModel model(config_, DType::kBF16, 1);
-  Engine e(*model, pool_, {.mtp = true});
-  const std::vector<int32_t> token = {3};
-  e.prefill(token);
-  for (int i = 0; i < 300; ++i) {
-    e.decode(token);
-    if (i == 10) e.truncate(1);
-    if (e.position() == e.max_context()) e.truncate(1);
-  }
-  EXPECT_LT(e.workspace_bytes(), size_t{8} << 20);
+  Engine e(*model, pool_, {.max_sequences = 1});
+  const auto a = submit(e, random_tokens(config_, 10, 1), {});
+  const auto b = submit(e, random_tokens(config_, 10, 2), {});
+  submit(e, random_tokens(config_, 10, 3), {.max_new_tokens = 3});
+  for (int i = 0; i < 4; ++i) e.step();
+  e.cancel(b);
+  e.cancel(a);
+  e.cancel(a);
+  EXPECT_EQ(results_[0]->ids.size(), 4u);
+  EXPECT_EQ(results_[0]->finish_reason, FinishReason::kInterrupted);
+  EXPECT_EQ(results_[1]->finish_reason, FinishReason::kInterrupted);
+  run_out(e);
+  EXPECT_EQ(results_[2]->ids.size(), 3u);
 }
 
-TEST_F(EngineTest, ContextLimitAndForeignTokensAreErrors) {
-  const TestModel model(config_, DType::kF32, 1, 16);
-  EXPECT_THROW(Engine(*model, pool_, {.max_context = 17}), Error);
-  Engine e(*model, pool_, {.precision = kF32});
-  EXPECT_EQ(e.max_context(), 16);
-  EXPECT_THROW(e.prefill(random_tokens(config_, 17, 1)), Error);
-  EXPECT_THROW(e.prefill(std::vector<int32_t>{1, 61}), Error);
-  EXPECT_THROW(e.prefill(std::vector<int32_t>{-1}), Error);
-  EXPECT_EQ(e.position(), 0);
-  e.prefill(random_tokens(config_, 15, 1));
-  EXPECT_THROW(e.decode(std::vector<int32_t>{1, 2}), Error);
-  e.decode(std::vector<int32_t>{1});
-  EXPECT_EQ(e.position(), 16);
-  EXPECT_THROW(e.decode(std::vector<int32_t>{1}), Error);
-}
-
-TEST_F(EngineTest, MtpNeedsModules) {
-  config_.num_nextn_predict_layers = 0;
-  const TestModel model(config_, DType::kF32, 1);
-  EXPECT_THROW(Engine(*model, pool_, {.mtp = true}), Error);
-}
-
-class MtpDepths : public testing::TestWithParam<int> {};
-
-// Reads a sequence as speculation does, some drafts being wrong, and compares every draft with the
-// training forward over the same tokens.
-TEST_P(MtpDepths, DraftsEqualFullForward) {
-  const int depth = GetParam();
-  ModelConfig config = small_config();
-  config.num_nextn_predict_layers = depth;
-  ThreadPool pool(1);
-  const TestModel model(config, DType::kF32, 3);
-  const auto tokens = random_tokens(config, 60, 8), wrong = random_tokens(config, 60, 9);
-  Engine e(*model, pool, {.precision = kF32, .mtp = true, .prefill_chunk = 20, .extend_chunk = 7});
-  e.prefill(std::span(tokens).first(30));
-  const Philox random(5);
-  uint64_t round = 0;
-  while (e.position() + depth + 1 < 60) {
-    const auto n = static_cast<size_t>(e.position());
-    std::vector<int32_t> sequence(tokens.begin(), tokens.begin() + static_cast<long>(n) + 1);
-    const uint64_t good = random.below(round++, static_cast<uint64_t>(depth) + 1);
-    for (size_t k = 1; k <= static_cast<size_t>(depth); ++k) {
-      const auto logits = values(e.draft(std::span<const int32_t>(sequence).subspan(n)));
-      const FullLogits full(*model, pool, kF32, sequence);
-      const std::vector<float> expected(full.depths[k].end() - config.vocab_size,
-                                        full.depths[k].end());
-      EXPECT_LT(relative_error(logits, expected), tolerance(kF32)) << "position " << n;
-      sequence.push_back(k <= good ? tokens[n + k] : wrong[n + k]);
-    }
-    e.decode(std::span<const int32_t>(sequence).subspan(n));
-    e.truncate(static_cast<int64_t>(n + 1 + good));
-    if (round % 3 == 0) e.decode(std::span(tokens).subspan(static_cast<size_t>(e.position()), 1));
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(OneToThree, MtpDepths, testing::Values(1, 2, 3));
-
-TEST_F(EngineTest, LastModuleDraftsFurtherFromItsOwnRepresentation) {
+TEST_F(EngineTest, AFailingRequestLeavesOthersAlone) {
   const TestModel model(config_, DType::kBF16, 1);
-  const auto tokens = random_tokens(config_, 40, 6);
-  Engine drafted(*model, pool_, {.mtp = true}), fresh(*model, pool_, {.mtp = true});
-  const auto further = [&](Engine& e) {
-    std::vector<float> logits;
-    for (size_t k = 1; k <= 4; ++k)
-      append(logits, e.draft(std::span(tokens).subspan(static_cast<size_t>(e.position()), k)));
-    return logits;
+  Engine e(*model, pool_, {.max_sequences = 2});
+  const auto prompt = random_tokens(config_, 10, 1);
+  submit(e, prompt, {.max_new_tokens = 6},
+         [](const GeneratedToken&) -> bool { throw Error("no room on the wire", "wait"); });
+  submit(e, prompt, {.max_new_tokens = 6});
+  run_out(e);
+  EXPECT_EQ(results_[0]->finish_reason, FinishReason::kError);
+  EXPECT_EQ(results_[0]->error, "no room on the wire");
+  EXPECT_EQ(results_[0]->error_hint, "wait");
+  EXPECT_EQ(results_[1]->ids.size(), 6u);
+}
+
+TEST_F(EngineTest, NotANumberEndsTheRequestWithAnError) {
+  TestModel model(config_, DType::kF32, 1);
+  model.weights().norm.weight.as<float>()[3] = NAN;
+  Engine e(*model, pool_, {.precision = GemmPrecision::kF32});
+  submit(e, random_tokens(config_, 10, 1), {});
+  run_out(e);
+  EXPECT_EQ(results_[0]->finish_reason, FinishReason::kError);
+  EXPECT_THROW(generate(e, random_tokens(config_, 10, 1), {}), Error);
+}
+
+TEST_F(EngineTest, TheContextsEndIsALengthAndNoError) {
+  const TestModel model(config_, DType::kBF16, 1, 100);
+  Engine e(*model, pool_, {.max_context = 90});
+  const GenerateResult r = generate(e, random_tokens(config_, 80, 1), {.ignore_eos = true});
+  EXPECT_EQ(r.ids.size(), 10u);
+  EXPECT_EQ(r.finish_reason, FinishReason::kLength);
+}
+
+TEST_F(EngineTest, TheCachesEndIsALengthAndNoError) {
+  const TestModel model(config_, DType::kBF16, 1, 400);
+  Engine e(*model, pool_, {.max_sequences = 2, .cache_tokens = 192});
+  submit(e, random_tokens(config_, 150, 1), {.ignore_eos = true});
+  submit(e, random_tokens(config_, 60, 2), {.ignore_eos = true});
+  run_out(e);
+  EXPECT_EQ(results_[0]->ids.size(), 192u - 150 + 1);
+  EXPECT_EQ(results_[1]->ids.size(), 192u - 60 + 1);
+  for (const auto& r : results_) EXPECT_EQ(r->finish_reason, FinishReason::kLength);
+}
+
+TEST_F(EngineTest, RequestsThatCannotBeServedAreErrors) {
+  const TestModel model(config_, DType::kF32, 1, 100);
+  EXPECT_THROW(Engine(*model, pool_, {.max_context = 101}), Error);
+  Engine e(*model, pool_, {.precision = GemmPrecision::kF32, .cache_tokens = 64});
+  EXPECT_EQ(e.max_context(), 100);
+  const auto refuse = [&](std::vector<int32_t> prompt, GenerateOptions options) {
+    EXPECT_THROW(submit(e, std::move(prompt), std::move(options)), Error);
   };
-  drafted.prefill(std::span(tokens).first(20));
-  further(drafted);
-  drafted.decode(std::span(tokens).subspan(20, 5));
-  drafted.truncate(22);
-  fresh.prefill(std::span(tokens).first(20));
-  fresh.decode(std::span(tokens).subspan(20, 2));
-  EXPECT_EQ(further(drafted), further(fresh));
+  refuse({}, {});
+  refuse({1, 61}, {});
+  refuse({-1}, {});
+  refuse(random_tokens(config_, 64, 1), {});
+  refuse({1}, {.max_new_tokens = -1});
+  refuse({1}, {.sampler = {.temperature = -1}});
+  refuse({1}, {.drafts = 1});
+  EXPECT_FALSE(e.step());
+  config_.num_nextn_predict_layers = 0;
+  const TestModel plain(config_, DType::kF32, 1);
+  EXPECT_THROW(Engine(*plain, pool_, {.mtp = true}), Error);
 }
 
-// More decodes than the queue of waiting positions holds, without a draft.
-TEST_F(EngineTest, ModulesKeepUpWithoutDrafts) {
-  const TestModel model(config_, DType::kF32, 1);
-  const auto tokens = random_tokens(config_, 60, 6);
-  Engine e(*model, pool_, {.precision = kF32, .mtp = true});
-  e.prefill(std::span(tokens).first(5));
-  for (size_t i = 5; i < 59; ++i) e.decode(std::span(tokens).subspan(i, 1));
-  const FullLogits full(*model, pool_, kF32, tokens);
-  const std::vector<float> expected(full.depths[1].end() - config_.vocab_size,
-                                    full.depths[1].end());
-  EXPECT_LT(relative_error(values(e.draft(std::span(tokens).subspan(59))), expected),
-            tolerance(kF32));
+// A conversation: each turn begins with all that was said before.
+TEST_F(EngineTest, WholePagesOfEarlierTextsAreReused) {
+  const TestModel model(config_, DType::kBF16, 1, kPositions);
+  for (const bool mtp : {false, true}) {
+    Engine e(*model, pool_, {.mtp = mtp});
+    auto text = random_tokens(config_, 70, 1);
+    const GenerateOptions options{.max_new_tokens = 70, .ignore_eos = true, .drafts = mtp};
+    auto r = generate(e, text, options);
+    EXPECT_EQ(r.reused_tokens, 0);
+    text.insert(text.end(), r.ids.begin(), r.ids.end());
+    r = generate(e, text, options);
+    EXPECT_EQ(r.reused_tokens, 128);
+    GenerateOptions afresh = options;
+    afresh.reuse_cache = false;
+    EXPECT_EQ(generate(e, text, afresh).ids, r.ids);
+    // The prompt now has a whole block, which is read in the other form.
+    text.insert(text.end(), r.ids.begin(), r.ids.end());
+    text.insert(text.end(), 60, 5);
+    GenerateOptions any = options;
+    any.batch_invariant = false;
+    EXPECT_EQ(generate(e, text, any).reused_tokens, 192);
+    EXPECT_EQ(generate(e, text, options).reused_tokens, 0);
+    EXPECT_EQ(generate(e, text, options).reused_tokens, 256);
+  }
+}
+
+TEST_F(EngineTest, MemoryIsBoundedByPagesAndOnePass) {
+  const TestModel model(config_, DType::kBF16, 1, kPositions);
+  Engine e(*model, pool_, {.max_sequences = 3, .cache_tokens = 640, .mtp = true});
+  for (uint64_t i = 0; i < 30; ++i)
+    submit(e, random_tokens(config_, 40 + 13 * static_cast<int64_t>(i), i),
+           {.max_new_tokens = 10, .drafts = 1});
+  run_out(e);
+  const EngineStats stats = e.stats();
+  EXPECT_EQ(stats.page_capacity, 10);
+  EXPECT_LE(stats.cache_bytes, 640 * 4 * (32 + 8) * 2);
+  EXPECT_LT(stats.workspace_bytes, int64_t{24} << 20);
 }
 
 }  // namespace

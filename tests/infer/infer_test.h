@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/philox.h"
+#include "infer/cached_model.h"
 #include "infer/engine.h"
 #include "infer/token_range.h"
 #include "model/transformer.h"
@@ -107,8 +108,7 @@ inline std::vector<float> values(ConstTensorView x_TV) {
   return {x_TV.as<float>(), x_TV.as<float>() + x_TV.elements()};
 }
 
-inline void append(std::vector<float>& to, ConstTensorView x_TV) {
-  const auto more = values(x_TV);
+inline void extend(std::vector<float>& to, const std::vector<float>& more) {
   to.insert(to.end(), more.begin(), more.end());
 }
 
@@ -155,6 +155,34 @@ struct FullLogits {
     model.logits(pass, hidden_TD, out_TV);
     return values(out_TV);
   }
+};
+
+/// One sequence over a model's caches, read in passes of the test's choice.
+class Reader {
+ public:
+  explicit Reader(CachedModel& model) : model_(model), cache_(model.pages()) {}
+
+  SequenceCache& cache() { return cache_; }
+  /// Logits after each token, read in one pass.
+  std::vector<float> read(TokenForm form, std::span<const int32_t> tokens) {
+    FATHOM_ASSERT(cache_.reserve(cache_.length() + std::ssize(tokens)));
+    const ArenaScope scope(model_.arena());
+    const CachedModel::Tokens part{&cache_, tokens};
+    return logits_of(model_, model_.forward(form, {&part, 1}));
+  }
+  std::vector<float> stream(std::span<const int32_t> tokens) {
+    return read(TokenForm::kStreamed, tokens);
+  }
+  static std::vector<float> logits_of(CachedModel& model, ConstTensorView hidden_TD) {
+    const int64_t vocab = model.model().config().vocab_size;
+    const TensorView out_TV = model.arena().alloc(DType::kF32, {hidden_TD.rows(), vocab});
+    model.logits(hidden_TD, out_TV);
+    return values(out_TV);
+  }
+
+ private:
+  CachedModel& model_;
+  SequenceCache cache_;
 };
 
 }  // namespace fathom

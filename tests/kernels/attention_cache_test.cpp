@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/attention_cache.h"
+#include "kernels/elementwise.h"
 #include "numerics/e4m3.h"
 
 namespace fathom::attention_test {
@@ -101,6 +102,41 @@ TEST(LatentRows, TakesEitherDtypeAndAnyStride) {
   append(wide, a.data());
   append(same, b.data());
   EXPECT_EQ(a, b);
+}
+
+TEST(LatentRows, AreReadAsTheyStand) {
+  TestContext t;
+  for (const LatentCacheFormat f : kCacheFormats)
+    for (const int64_t latent : {75, 512}) {
+      const Cache cache({f, latent, 10}, 150);
+      const Tensor values = cache.values();
+      for (const DType dtype : {DType::kF32, DType::kBF16}) {
+        const Tensor wide(dtype, {150, latent + 13});
+        const TensorView rows = wide.view().col_range(2, latent + 10);
+        for (const LatentCacheView& view : {cache.view(), cache.paged_view()}) {
+          kernels::fill(t.ctx, wide, 0);
+          kernels::read_latent_rows(t.ctx, view, rows);
+          for (int64_t r = 0; r < 150; ++r)
+            for (int64_t i = 0; i < latent + 10; ++i) {
+              const float x = values.as<float>()[r * (latent + 10) + i];
+              ASSERT_EQ(element(wide, r * (latent + 13) + 2 + i),
+                        dtype == DType::kF32 ? x : to_float(to_bf16(x)));
+            }
+        }
+      }
+    }
+}
+
+TEST(LatentRows, PagesMayHoldSeveralLayers) {
+  const LatentRowLayout layout{LatentCacheFormat::kBF16, 64, 16};
+  const Cache first(layout, 64), second(layout, 64);
+  const auto bytes = 64 * layout.row_bytes();
+  std::vector<std::byte> page(static_cast<size_t>(2 * bytes));
+  std::copy_n(second.data(), bytes, page.data() + bytes);
+  const std::byte* pages[] = {page.data()};
+  const LatentCacheView view{layout, 64, nullptr, 0, pages, {}, bytes};
+  EXPECT_EQ(
+      std::memcmp(view.row(63), second.view().row(63), static_cast<size_t>(layout.row_bytes())), 0);
 }
 
 }  // namespace
