@@ -144,7 +144,8 @@ void add_sampling(CLI::App* sub, SamplingArguments& s) {
   sub->add_option("--speculate", s.speculate, "Draft tokens with the MTP module")
       ->check(CLI::IsMember({"off", "mtp"}))
       ->capture_default_str();
-  sub->add_option("--drafts", s.drafts, "Tokens drafted a step (default: one a MTP module, while that is measured to be "
+  sub->add_option("--drafts", s.drafts,
+                  "Tokens drafted a step (default: one a MTP module, while that is measured to be "
                   "faster)")
       ->check(CLI::Range(0, 15));
   sub->add_option("--max-context", s.max_context, "Longest context, in tokens")

@@ -180,14 +180,20 @@ void train(CLI::App* sub, BenchModelOptions& o) {
   add_size(sub, "--micro-batch", o.micro_batch, "Sequences computed at once");
 }
 
-void prefill(CLI::App* sub, BenchModelOptions& o) {
+void inference(CLI::App* sub, BenchModelOptions& o) {
   model(sub, o);
+  add_sizes(sub, "--batch", o.batch, "Sequences at a time");
+  add_cache_dtype(sub, o.cache_dtype, "Format of the latent cache (default: as the precision)");
+}
+
+void prefill(CLI::App* sub, BenchModelOptions& o) {
+  inference(sub, o);
   add_sizes(sub, "--tokens", o.tokens, "Lengths of the prompt");
 }
 
 void decode(CLI::App* sub, BenchModelOptions& o) {
-  model(sub, o);
-  add_size(sub, "--prompt", o.prompt, "Tokens in the cache at the start");
+  inference(sub, o);
+  add_sizes(sub, "--prompt", o.prompt, "Tokens in the cache at the start");
   add_size(sub, "--new-tokens", o.new_tokens, "Tokens decoded a run");
 }
 

@@ -38,7 +38,7 @@ std::vector<Report> logprob_reports(const std::vector<Logprobs>& logprobs) {
   return list;
 }
 
-Report make_report(const GenerateResult& r, bool json) {
+Report make_report(const GenerateResult& r, const Report& memory, bool json) {
   Report report;
   if (json) {
     report.add("text", r.text);
@@ -50,6 +50,7 @@ Report make_report(const GenerateResult& r, bool json) {
   report.add("prefill_tokens_per_s", r.prefill_tokens_per_s());
   report.add("decode_tokens_per_s", r.decode_tokens_per_s());
   add_speculation(report, r.mtp);
+  report.add("memory", memory);
   if (!r.logprobs.empty()) report.add("logprobs", logprob_reports(r.logprobs));
   return report;
 }
@@ -76,7 +77,7 @@ int run_generate(const GlobalOptions& global, const GenerateArguments& options) 
         return !interrupt.requested();
       });
   if (!global.json) std::fputs("\n\n", stdout);
-  make_report(result, global.json).print(global.json);
+  make_report(result, generation.memory(), global.json).print(global.json);
   return result.finish_reason == FinishReason::kInterrupted ? 130 : 0;
 }
 

@@ -1,6 +1,7 @@
 #include "generation.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 
@@ -62,6 +63,21 @@ GenerateOptions Generation::options() const {
                : std::string();
   };
   return o;
+}
+
+Report Generation::memory() const {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const EngineStats stats = engine_->stats();
+  Report report;
+  const auto add = [&](const char* name, int64_t bytes) {
+    report.add(name, bytes, fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6));
+  };
+  add("weights_bytes", static_cast<int64_t>(stored_.bytes));
+  add("cache_bytes", stats.cache_bytes);
+  add("workspace_bytes", stats.workspace_bytes);
+  add("peak_bytes", int64_t{usage.ru_maxrss} * 1024);
+  return report;
 }
 
 void add_speculation(Report& report, const SpeculationCounts& counts) {

@@ -10,6 +10,8 @@
 
 namespace fathom::app {
 
+class Report;
+
 /// A model opened to generate with, as generate and chat need it.
 class Generation {
  public:
@@ -22,6 +24,9 @@ class Generation {
   const ModelConfig& config() const { return stored_.config; }
   /// Sampler, speculation and token texts; the caller adds lengths and stop strings.
   GenerateOptions options() const;
+  /// weights_bytes as stored, cache_bytes and workspace_bytes held now, and the largest resident size
+  /// of the process so far.
+  Report memory() const;
 
  private:
   const SamplingArguments& sampling_;
@@ -31,8 +36,6 @@ class Generation {
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Engine> engine_;
 };
-
-class Report;
 
 /// Adds mtp{drafted, accepted, acceptance}.
 void add_speculation(Report& report, const SpeculationCounts& counts);

@@ -73,7 +73,10 @@ struct BenchModelOptions : BenchOptions {
   std::string model = "small", precision = "bf16";
   bool recompute = false;                  ///< train
   int64_t seq_len = 512, micro_batch = 4;  ///< train
-  int64_t prompt = 128, new_tokens = 64;   ///< decode
+  std::vector<int64_t> batch = {1};        ///< sequences; prefill and decode
+  std::string cache_dtype;                 ///< bf16 or fp8; empty: as the precision
+  std::vector<int64_t> prompt = {128};     ///< decode
+  int64_t new_tokens = 64;                 ///<
   std::vector<int64_t> tokens = {512};     ///< prefill
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/philox.h"
 #include "bench/model.h"
 #include "bench/runner.h"
 #include "infer/engine.h"
@@ -14,15 +15,14 @@
 namespace fathom::app {
 namespace {
 
-/// A random model with an engine for sequences of up to `length` tokens.
+/// A random model for sequences of up to `length` tokens.
 struct RandomModel {
-  RandomModel(Session& session, const BenchModelOptions& o, int64_t length)
+  RandomModel(const BenchModelOptions& o, int64_t length)
       : config(config_of(o.model)),
         precision(parse_precision(o.precision)),
         element(precision == kernels::GemmPrecision::kBF16 ? 2 : 4),
         storage(checked(), element == 2 ? DType::kBF16 : DType::kF32, false),
-        model(config, storage.weights, length),
-        engine(model, session.pool, {.precision = precision}) {
+        model(config, storage.weights, length) {
     initialize(config, storage.weights, 1);
   }
 
@@ -31,14 +31,35 @@ struct RandomModel {
     require_memory(element * static_cast<double>(n.total + n.mtp));
     return config;
   }
+  int64_t moe_layers() const {
+    int64_t layers = 0;
+    for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers += config.is_moe_layer(i);
+    return layers;
+  }
+  /// Each weight that so many tokens use, once. A balanced router leaves an expert out with
+  /// probability (1 - k/E)^tokens.
+  double weight_bytes(int64_t tokens) const {
+    const ParameterCount n = count_parameters(config);
+    auto weights = static_cast<double>(n.active_no_embed);
+    if (config.n_routed_experts > 0) {
+      const auto E = static_cast<double>(config.n_routed_experts);
+      const auto k = static_cast<double>(config.num_experts_per_tok);
+      const double used = E * (1 - std::pow(1 - k / E, static_cast<double>(tokens)));
+      weights += (used - k) * static_cast<double>(moe_layers() * n.expert);
+    }
+    return element * weights;
+  }
 
   ModelConfig config;
   kernels::GemmPrecision precision;
-  double element;  ///< bytes of a weight, and of a value in the cache
+  double element;  ///< bytes of a weight
   ModelStorage storage;
   Transformer model;
-  Engine engine;
 };
+
+int64_t longest(const std::vector<int64_t>& list) {
+  return *std::max_element(list.begin(), list.end());
+}
 
 // Every token's products, at half of the longest context on average; the head only for the last.
 double prefill_flops(const ModelConfig& config, int64_t tokens) {
@@ -47,70 +68,166 @@ double prefill_flops(const ModelConfig& config, int64_t tokens) {
   return T * inference_flops_per_token(config, tokens / 2) - 2 * (T - 1) * head;
 }
 
-// Each weight once. A balanced router leaves an expert out with probability (1 - k/E)^tokens.
-double prefill_bytes(const ModelConfig& config, int64_t tokens, double element) {
-  const ParameterCount n = count_parameters(config);
-  auto weights = static_cast<double>(n.active_no_embed);
-  if (config.n_routed_experts > 0) {
-    const auto E = static_cast<double>(config.n_routed_experts);
-    const auto k = static_cast<double>(config.num_experts_per_tok);
-    const double used = E * (1 - std::pow(1 - k / E, static_cast<double>(tokens)));
-    int64_t layers = 0;
-    for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers += config.is_moe_layer(i);
-    weights += (used - k) * static_cast<double>(layers * n.expert);
-  }
-  return element * weights;
+// One token after `context` others: its weights and, in every layer, absorbed attention (spec A.2).
+double decode_flops(const ModelConfig& config, int64_t context) {
+  const auto rows = static_cast<double>(config.num_hidden_layers * context);
+  return inference_flops_per_token(config, 0) +
+         2 * rows * static_cast<double>(config.num_attention_heads) *
+             static_cast<double>(config.kv_lora_rank + config.cache_width());
 }
+
+void add_memory(Report& r, double cache, double workspace) {
+  r.add("cache_bytes", cache, fmt::format("{:.1f} MB", cache / 1e6));
+  r.add("workspace_bytes", workspace, fmt::format("{:.1f} MB", workspace / 1e6));
+}
+
+/// Prompts read together by an engine, a token chosen after each.
+class PrefillBench {
+ public:
+  PrefillBench(BenchRun& run, RandomModel& m, const BenchModelOptions& o)
+      : run_(run), m_(m), o_(o) {}
+
+  void measure(int64_t batch, int64_t count) {
+    Engine engine(m_.model, run_.session().pool,
+                  {.precision = m_.precision,
+                   .cache_format = parse_cache_format(o_.cache_dtype),
+                   .max_sequences = batch,
+                   .cache_tokens = batch * (count + 2 * kPageTokens)});
+    BenchCase row;
+    row.name = "prefill " + o_.model;
+    row.shape = fmt::format("{} x {} tokens, {}", batch, count, o_.precision);
+    row.work = {static_cast<double>(batch) * prefill_flops(m_.config, count),
+                m_.weight_bytes(batch * count), m_.precision};
+    row.run = [&](int64_t) { read(engine, batch, count); };
+    row.details = [&](double seconds, Report& r) {
+      add_parameters(r, m_.config);
+      r.add("tokens_per_s", static_cast<double>(batch * count) / seconds);
+      const EngineStats stats = engine.stats();
+      add_memory(r, static_cast<double>(stats.cache_bytes),
+                 static_cast<double>(stats.workspace_bytes));
+    };
+    run_.measure(row);
+  }
+
+ private:
+  void read(Engine& engine, int64_t batch, int64_t count) const {
+    for (int64_t b = 0; b < batch; ++b)
+      engine.submit({random_tokens(m_.config, count, static_cast<uint64_t>(b)),
+                     {.max_new_tokens = 1, .reuse_cache = false},
+                     {},
+                     {}});
+    while (engine.step()) {
+    }
+  }
+
+  BenchRun& run_;
+  RandomModel& m_;
+  const BenchModelOptions& o_;
+};
+
+/// Sequences with caches of random rows, continued by random tokens, so that experts are visited as
+/// by a balanced router.
+class DecodeBench {
+ public:
+  DecodeBench(BenchRun& run, RandomModel& m, const BenchModelOptions& o, int64_t batch,
+              int64_t context)
+      : run_(run),
+        m_(m),
+        o_(o),
+        context_(context),
+        cached_(m.model, run.session().pool,
+                {.precision = m.precision,
+                 .cache_format = parse_cache_format(o.cache_dtype),
+                 .cache_tokens = batch * kPageTokens * pages_for(context + o.new_tokens)}) {
+    for (int64_t b = 0; b < batch; ++b) {
+      caches_.emplace_back(cached_.pages());
+      tokens_.push_back(random_tokens(m.config, o.new_tokens, static_cast<uint64_t>(b) + 2));
+    }
+    for (SequenceCache& cache : caches_) fill(cache);
+  }
+
+  void measure() {
+    const auto batch = static_cast<double>(caches_.size());
+    const auto steps = static_cast<double>(o_.new_tokens);
+    const int64_t middle = context_ + o_.new_tokens / 2;
+    const double cache = static_cast<double>(m_.config.num_hidden_layers * middle *
+                                             cached_.pages().layout().row.row_bytes());
+    const double bytes = m_.weight_bytes(std::ssize(caches_)) + batch * cache;
+    BenchCase row;
+    row.name = "decode " + o_.model;
+    row.shape =
+        fmt::format("{} x {} tokens after {}, {}{}", batch, o_.new_tokens, context_, o_.precision,
+                    o_.cache_dtype.empty() ? "" : ", cache " + o_.cache_dtype);
+    row.work = {steps * batch * decode_flops(m_.config, middle), steps * bytes, m_.precision};
+    row.run = [&](int64_t) { decode(); };
+    row.details = [&](double seconds, Report& r) {
+      add_parameters(r, m_.config);
+      r.add("tokens_per_s", steps * batch / seconds);
+      r.add("bytes_per_step", bytes, fmt::format("{:.1f} MB", bytes / 1e6));
+      r.add("bytes_per_token", bytes / batch, fmt::format("{:.1f} MB", bytes / batch / 1e6));
+      add_memory(r, static_cast<double>(cached_.pages().allocated_bytes()),
+                 static_cast<double>(cached_.workspace_bytes()));
+    };
+    run_.measure(row);
+  }
+
+ private:
+  void fill(SequenceCache& cache) {
+    Context& ctx = run_.ctx();
+    const ArenaScope scope(ctx.arena);
+    const TensorView rows_TX = ctx.arena.alloc(DType::kF32, {kPageTokens, m_.config.cache_width()});
+    const Philox random(3);
+    for (int64_t i = 0; i < rows_TX.elements(); ++i)
+      rows_TX.as<float>()[i] = random.uniform(static_cast<uint64_t>(i)) * 2 - 1;
+    const int64_t latent = m_.config.kv_lora_rank;
+    if (!cache.reserve(context_ + o_.new_tokens)) return;
+    for (int64_t l = 0; l < m_.config.num_hidden_layers; ++l)
+      for (int64_t begin = 0; begin < context_; begin += kPageTokens) {
+        const TensorView part_TX = rows_TX.row_range(0, std::min(kPageTokens, context_ - begin));
+        cache.write(ctx, l, begin, part_TX.col_range(0, latent),
+                    part_TX.col_range(latent, m_.config.qk_rope_head_dim));
+      }
+  }
+
+  void decode() {
+    for (SequenceCache& cache : caches_) cache.set_length(context_);
+    for (size_t t = 0; t < static_cast<size_t>(o_.new_tokens); ++t) {
+      const ArenaScope scope(cached_.arena());
+      std::vector<CachedModel::Tokens> parts;
+      for (size_t b = 0; b < caches_.size(); ++b)
+        parts.push_back({&caches_[b], std::span(tokens_[b]).subspan(t, 1)});
+      const TensorView hidden_TD = cached_.forward(TokenForm::kStreamed, parts);
+      cached_.logits(hidden_TD,
+                     cached_.arena().alloc(DType::kF32, {hidden_TD.rows(), m_.config.vocab_size}));
+    }
+  }
+
+  BenchRun& run_;
+  RandomModel& m_;
+  const BenchModelOptions& o_;
+  int64_t context_;
+  CachedModel cached_;
+  std::vector<SequenceCache> caches_;
+  std::vector<std::vector<int32_t>> tokens_;
+};
 
 }  // namespace
 
 int run_bench_prefill(const GlobalOptions& global, const BenchModelOptions& o) {
-  BenchRun run(global, o, o.tokens.size());
-  RandomModel m(run.session(), o, *std::max_element(o.tokens.begin(), o.tokens.end()));
-  for (const int64_t count : o.tokens) {
-    if (run.stopped()) break;
-    const std::vector<int32_t> tokens = random_tokens(m.config, count, 1);
-    BenchCase row;
-    row.name = "prefill " + o.model;
-    row.shape = fmt::format("{} tokens, {}", count, o.precision);
-    row.work = {prefill_flops(m.config, count), prefill_bytes(m.config, count, m.element),
-                m.precision};
-    row.run = [&](int64_t) {
-      m.engine.truncate(0);
-      m.engine.prefill(tokens);
-    };
-    row.details = [&](double seconds, Report& r) {
-      add_parameters(r, m.config);
-      r.add("tokens_per_s", static_cast<double>(count) / seconds);
-    };
-    run.measure(row);
-  }
+  BenchRun run(global, o, o.tokens.size() * o.batch.size());
+  RandomModel m(o, longest(o.tokens) + 1);
+  for (const int64_t batch : o.batch)
+    for (const int64_t count : o.tokens)
+      if (!run.stopped()) PrefillBench(run, m, o).measure(batch, count);
   return run.finish();
 }
 
 int run_bench_decode(const GlobalOptions& global, const BenchModelOptions& o) {
-  BenchRun run(global, o, 1);
-  RandomModel m(run.session(), o, o.prompt + o.new_tokens);
-  m.engine.prefill(random_tokens(m.config, o.prompt, 1));
-  // Random tokens, so that experts are visited as by a balanced router.
-  const std::vector<int32_t> tokens = random_tokens(m.config, o.new_tokens, 2);
-  const auto count = static_cast<double>(o.new_tokens);
-  const double bytes =
-      decode_bytes_per_token(m.config, m.element, m.element, o.prompt + o.new_tokens / 2);
-  BenchCase row;
-  row.name = "decode " + o.model;
-  row.shape = fmt::format("{} tokens after {}, {}", o.new_tokens, o.prompt, o.precision);
-  row.work = {0, count * bytes, m.precision};
-  row.run = [&](int64_t) {
-    m.engine.truncate(o.prompt);
-    for (const int32_t token : tokens) m.engine.decode({&token, 1});
-  };
-  row.details = [&](double seconds, Report& r) {
-    add_parameters(r, m.config);
-    r.add("tokens_per_s", count / seconds);
-    r.add("bytes_per_token", bytes, fmt::format("{:.1f} MB", bytes / 1e6));
-  };
-  run.measure(row);
+  BenchRun run(global, o, o.prompt.size() * o.batch.size());
+  RandomModel m(o, longest(o.prompt) + o.new_tokens);
+  for (const int64_t batch : o.batch)
+    for (const int64_t context : o.prompt)
+      if (!run.stopped()) DecodeBench(run, m, o, batch, context).measure();
   return run.finish();
 }
 
