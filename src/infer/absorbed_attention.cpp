@@ -103,12 +103,14 @@ TensorView AbsorbedAttention::attend(const CachedPass& cached, int64_t layer,
                            {pass.precision, false});
   const TensorView q_latent_THC = token_view(q_latent_YC, tokens, heads);
   const TensorView out_THC = token_view(out_YC, tokens, heads);
+  std::vector<kernels::AbsorbedQueries> queries;
   for (const Segment& s : cached.segments())
-    kernels::mla_absorbed_decode(
-        ctx, q_latent_THC.row_range(s.row, s.count), q_rope_THR.row_range(s.row, s.count),
-        s.cache->view(layer, s.end()),
-        pass.position_T.subspan(static_cast<size_t>(s.row), static_cast<size_t>(s.count)),
-        shape_.scale, out_THC.row_range(s.row, s.count));
+    queries.push_back(
+        {q_latent_THC.row_range(s.row, s.count), q_rope_THR.row_range(s.row, s.count),
+         s.cache->view(layer, s.end()),
+         pass.position_T.subspan(static_cast<size_t>(s.row), static_cast<size_t>(s.count)),
+         out_THC.row_range(s.row, s.count)});
+  kernels::mla_absorbed_decode(ctx, queries, shape_.scale);
   return out_YC;
 }
 

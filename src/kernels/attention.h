@@ -65,6 +65,15 @@ void mla_attention_backward(Context& ctx, const MlaShape& shape, ConstTensorView
 void mla_absorbed_decode(Context& ctx, ConstTensorView q_latent_THC, ConstTensorView q_rope_THR,
                          const LatentCacheView& cache, std::span<const int32_t> position_T,
                          float scale, TensorView out_latent_THC);
+/// The same for several sequences at once, each over its own cache, all of one format: a result
+/// does not depend on the others.
+struct AbsorbedQueries {
+  ConstTensorView q_latent_THC, q_rope_THR;
+  LatentCacheView cache;
+  std::span<const int32_t> position_T;
+  TensorView out_latent_THC;
+};
+void mla_absorbed_decode(Context& ctx, std::span<const AbsorbedQueries> sequences, float scale);
 /// The same over cache_SX [S, C+R], F32 or BF16.
 void mla_absorbed_decode(Context& ctx, ConstTensorView q_latent_THC, ConstTensorView q_rope_THR,
                          ConstTensorView cache_SX, std::span<const int32_t> position_T, float scale,

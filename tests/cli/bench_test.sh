@@ -69,8 +69,13 @@ ok "$fathom" bench train --model config.json --seq-len 16 --micro-batch 2 "${qui
 cases 1 tflops parameters active_parameters tokens_per_s activation_bytes
 ok "$fathom" bench prefill --model config.json --tokens 8,24 "${quick[@]}" --json
 cases 2 tokens_per_s
+ok "$fathom" bench prefill --model config.json --tokens 30 --batch 1,3 --cache-dtype fp8 "${quick[@]}" --json
+cases 2 tokens_per_s cache_bytes workspace_bytes
 ok "$fathom" bench decode --model config.json --prompt 8 --new-tokens 4 "${quick[@]}" --json
 cases 1 gb_s tokens_per_s bytes_per_token
+ok "$fathom" bench decode --model config.json --prompt 8,20 --batch 1,3 --new-tokens 4 --cache-dtype fp8 \
+  "${quick[@]}" --json
+cases 4 tokens_per_s bytes_per_step bytes_per_token cache_bytes workspace_bytes
 
 # --- the accumulator of FP8 tensor cores: errors, not speed ---
 ok "$fathom" bench accumulator --m 16 --n 24 --intervals 0,128,32 --svg a.svg --json

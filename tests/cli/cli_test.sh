@@ -38,6 +38,11 @@ model=run/final
 [ -d $model ] || report
 ok "$fathom" eval --model $model --text text.txt --json
 json tokens loss perplexity bits_per_byte
+for format in bf16 fp8; do
+  ok "$fathom" eval --model $model --text text.txt --cache-dtype $format --json
+  json tokens loss perplexity bits_per_byte
+  ok "$fathom" generate --model $model --prompt 'the cat' --max-new-tokens 8 --cache-dtype $format
+done
 ok "$fathom" debug logits --model $model --ids 1,2,3,4 --out logits.safetensors
 ok "$fathom" debug gradients --model $model --ids 1,2,3,4 --out gradients.safetensors --json
 json out tensors
@@ -50,7 +55,7 @@ ok "$fathom" eval --model random-fp8 --text text.txt
 ok "$fathom" train run.toml --out run-fp8 --set model=random-fp8 --set train.steps=1
 
 ok "$fathom" generate --model $model --prompt 'the cat' --max-new-tokens 40 --ignore-eos --json
-json text ids prompt_tokens new_tokens finish_reason prefill_tokens_per_s decode_tokens_per_s mtp
+json text ids prompt_tokens new_tokens finish_reason prefill_tokens_per_s decode_tokens_per_s mtp memory
 sed -n '/"ids"/,/]/p' out >greedy
 for threads in 1 2; do
   ok "$fathom" generate --model $model --prompt 'the cat' --max-new-tokens 40 --ignore-eos --json \
@@ -71,6 +76,7 @@ refuses 2 '--out' "$fathom" train run.toml
 refuses 2 'fathom train --help' "$fathom" train --out x
 refuses 2 'fathom generate --help' "$fathom" generate --model $model
 refuses 2 '--prompt' "$fathom" generate --model $model --prompt a --ids 1
+refuses 2 'fp9' "$fathom" generate --model $model --prompt a --cache-dtype fp9
 refuses 2 'fp9' "$fathom" eval --model $model --text text.txt --precision fp9
 refuses 2 '--threads' "$fathom" version --threads 0
 refuses 2 z80 env FATHOM_ISA=z80 "$fathom" version

@@ -1,6 +1,9 @@
 // Absorbed decode against kernels/ref. Tolerances as in attention_test.cpp: the score of a latent
 // of C + R dimensions with scale 1/√(C+R), an output that averages cache values of size up to 4.
 #include "kernels/cpu/attention_decode.h"
+
+#include <memory>
+
 #include "kernels/attention.h"
 #include "kernels/attention_cache.h"
 
@@ -98,6 +101,44 @@ TEST(AbsorbedDecode, MemoryForPartialResultsDoesNotMatter) {
         t.ctx, {p.q_latent, p.q_rope(), p.cache.view(), p.position, p.scale, p.out},
         kernels::cpu::latent_kernels(t.ctx.isa, kernels::GemmPrecision::kBF16), 1);
     EXPECT_EQ(expected, p.result());
+  }
+}
+
+TEST(AbsorbedDecode, SequencesTogetherGiveTheBitsOfEach) {
+  for (LatentCacheFormat f : kCacheFormats) {
+    std::vector<std::unique_ptr<DecodeProblem>> problems;
+    for (const int32_t first : {0, 5, 70, 700, 1800, 3})
+      problems.push_back(std::make_unique<DecodeProblem>(20, LatentRowLayout{f, 40, 8}, 1900,
+                                                         consecutive(first, 1 + first % 4)));
+    problems.push_back(
+        std::make_unique<DecodeProblem>(20, LatentRowLayout{f, 40, 8}, 300, consecutive(250, 30)));
+    std::vector<float> expected;
+    for (const auto& p : problems) {
+      run(*p, 1);
+      const auto one = p->result();
+      expected.insert(expected.end(), one.begin(), one.end());
+    }
+    // Room for all partial results, for some, for none.
+    for (const int64_t part_bytes : {int64_t{64} << 20, int64_t{40000}, int64_t{1}})
+      for (int threads : {1, 2, 3}) {
+        TestContext t(threads);
+        std::vector<kernels::cpu::AbsorbedDecode> parts;
+        for (const auto& p : problems) {
+          std::fill_n(p->out.as<float>(), p->out.view().elements(), 0.0f);
+          parts.push_back(
+              {p->q_latent, p->q_rope(), p->cache.paged_view(), p->position, p->scale, p->out});
+        }
+        const auto precision = f == LatentCacheFormat::kF32 ? kernels::GemmPrecision::kF32
+                                                            : kernels::GemmPrecision::kBF16;
+        kernels::cpu::absorbed_decode(
+            t.ctx, parts, kernels::cpu::latent_kernels(t.ctx.isa, precision), part_bytes);
+        std::vector<float> together;
+        for (const auto& p : problems) {
+          const auto one = p->result();
+          together.insert(together.end(), one.begin(), one.end());
+        }
+        EXPECT_EQ(together, expected) << part_bytes << " bytes, " << threads << " threads";
+      }
   }
 }
 

@@ -34,10 +34,17 @@ View head_row(const View& x_THN, int64_t t, int64_t h) {
   return row;
 }
 
-/// A batch of tokens, whose (token, head) pairs are rows of one matrix. Segments of the cache are
-/// attended to in waves, one partial result each, and merged in their order. Threads take runs of
-/// segments, so that memory is read in long stretches; where there are too few to go round, each
-/// run is shared out by groups of pairs.
+/// What one thread needs.
+struct Space {
+  std::byte* rows;    ///< of a chunk, converted
+  std::byte* kernel;  ///< LatentTile::space
+  int32_t* visible;
+};
+
+/// A batch of tokens of one sequence, whose (token, head) pairs are rows of one matrix. Segments of
+/// the cache are attended to in waves, one partial result each, and merged in their order. Threads
+/// take runs of segments, so that memory is read in long stretches; where there are too few to go
+/// round, each run is shared out by groups of pairs.
 class Batch {
  public:
   Batch(Context& ctx, const AbsorbedDecode& d, const LatentKernels& kernels, int64_t part_bytes,
@@ -62,36 +69,47 @@ class Batch {
     runs_ = threads == 1 ? 1 : std::min(wave_, 4 * threads);
     groups_ =
         threads == 1 ? 1 : std::clamp<int64_t>(ceil_div(4 * threads, runs_), 1, k_.panels(pairs_));
+  }
+
+  int64_t pairs() const { return pairs_; }
+  /// Bytes of partial results, all of which are kept when there is one wave.
+  int64_t part_bytes() const { return wave_ * padded_pairs() * (latent_ + 2) * 4; }
+  bool one_wave() const { return wave_ == segments_; }
+  /// Memory for a thread that attends to any of its groups.
+  Space carve_space(Carve& carve) const {
+    const int64_t pairs = most_pairs_of_group();
+    const auto row_bytes = k_.takes(layout_) ? 0 : static_cast<size_t>(k_.row_bytes(layout_));
+    return {carve.bytes(static_cast<size_t>(k_.chunk) * row_bytes),
+            carve.bytes(k_.space_bytes(pairs, width())),
+            reinterpret_cast<int32_t*>(carve.floats(pairs))};
+  }
+  /// Takes memory for partial results and packs the queries. Before anything below.
+  void prepare() {
     allocate();
     pack_queries();
   }
 
-  void run() {
+  void run(std::span<std::byte* const> spaces) {
     for (int64_t first = 0; first < segments_; first += wave_) {
       const int64_t count = std::min(wave_, segments_ - first);
-      const int64_t runs = std::min(count, runs_);
-      ctx_.pool.for_each(runs * groups_, [&](int64_t i, int thread) {
-        const int64_t begin = count * (i / groups_) / runs, end = count * (i / groups_ + 1) / runs;
-        attend(first, begin, end, i % groups_, spaces_[thread]);
+      ctx_.pool.for_each(items(count), [&](int64_t i, int thread) {
+        attend(first, count, i, spaces[static_cast<size_t>(thread)]);
       });
-      const bool last = first + count == segments_;
-      ctx_.pool.for_range(pairs_, ceil_div(kMergeGrain, C_ * count),
-                          [&](int64_t begin, int64_t end, int) {
-                            for (int64_t pair = begin; pair < end; ++pair) {
-                              merge(first, count, pair);
-                              if (last) write(pair);
-                            }
-                          });
+      ctx_.pool.for_range(pairs_, merge_grain(count), [&](int64_t begin, int64_t end, int) {
+        merge(first, count, begin, end);
+      });
     }
   }
 
+  // The same in steps, when there is one wave.
+  int64_t items() const { return items(segments_); }
+  void attend(int64_t item, std::byte* space) { attend(0, segments_, item, space); }
+  void merge(int64_t begin, int64_t end) const { merge(0, segments_, begin, end); }
+  int64_t merge_grain() const { return merge_grain(segments_); }
+
  private:
-  /// What one thread needs.
-  struct Space {
-    std::byte* rows;    ///< of a chunk, converted
-    std::byte* kernel;  ///< LatentTile::space
-    int32_t* visible;
-  };
+  int64_t items(int64_t count) const { return std::min(count, runs_) * groups_; }
+  int64_t merge_grain(int64_t count) const { return ceil_div(kMergeGrain, C_ * count); }
 
   int64_t padded_pairs() const { return k_.panels(pairs_) * k_.lanes; }
   int64_t row_stride() const {
@@ -119,13 +137,6 @@ class Batch {
                         carve.matrix(padded_pairs(), latent_)});
     q_ = carve.bytes(static_cast<size_t>(k_.panels(pairs_) * k_.query_panel_bytes(width())));
     q_PX_ = carve.matrix(pairs_, width());
-    const int64_t pairs = most_pairs_of_group();
-    const auto row_bytes = k_.takes(layout_) ? 0 : static_cast<size_t>(k_.row_bytes(layout_));
-    spaces_.clear();
-    for (int t = 0; t < ctx_.pool.size(); ++t)
-      spaces_.push_back({carve.bytes(static_cast<size_t>(k_.chunk) * row_bytes),
-                         carve.bytes(k_.space_bytes(pairs, width())),
-                         reinterpret_cast<int32_t*>(carve.floats(pairs))});
   }
 
   void pack_queries() {
@@ -143,6 +154,15 @@ class Batch {
       k_.pack_queries(q_PX_.row(begin), q_PX_.stride, end - begin, width(),
                       q_ + begin / k_.lanes * panel);
     });
+  }
+
+  /// Work item `i` of a wave of `count` segments from `first` on.
+  void attend(int64_t first, int64_t count, int64_t i, std::byte* memory) {
+    const int64_t runs = std::min(count, runs_);
+    Carve carve(memory);
+    const Space space = carve_space(carve);
+    attend(first, count * (i / groups_) / runs, count * (i / groups_ + 1) / runs, i % groups_,
+           space);
   }
 
   /// A group of pairs against the segments [begin, end) of the wave that starts with `first`.
@@ -213,6 +233,14 @@ class Batch {
   /// first segment's, then the total.
   int64_t part_of(int64_t first, int64_t i) const { return first == 0 ? i : 1 + i; }
 
+  /// Merges a wave for pairs [begin, end); after the last, writes them out.
+  void merge(int64_t first, int64_t count, int64_t begin, int64_t end) const {
+    for (int64_t pair = begin; pair < end; ++pair) {
+      merge(first, count, pair);
+      if (first + count == segments_) write(pair);
+    }
+  }
+
   /// Adds the results of a wave for one pair to the total, in their order.
   void merge(int64_t first, int64_t count, int64_t pair) const {
     const SoftmaxState total = state_of(parts_[0], pair, C_);
@@ -237,18 +265,77 @@ class Batch {
   std::vector<SoftmaxState> parts_;
   std::byte* q_;
   MatrixView<float> q_PX_;
-  std::vector<Space> spaces_;
 };
+
+/// Room for each thread, enough for any of the batches.
+std::vector<std::byte*> make_spaces(Context& ctx, std::span<const Batch> batches) {
+  size_t bytes = 0;
+  for (const Batch& b : batches) {
+    Carve count(nullptr);
+    b.carve_space(count);
+    bytes = std::max(bytes, count.used());
+  }
+  std::vector<std::byte*> spaces;
+  for (int t = 0; t < ctx.pool.size(); ++t)
+    spaces.push_back(static_cast<std::byte*>(ctx.arena.alloc_bytes(bytes)));
+  return spaces;
+}
+
+/// Batches of one wave each, in two parallel regions: short caches of many sequences would leave
+/// threads without work one by one.
+void run_together(Context& ctx, std::span<Batch> batches, std::span<std::byte* const> spaces) {
+  std::vector<int64_t> item{0}, pair{0};
+  int64_t grain = 1;
+  for (Batch& b : batches) {
+    b.prepare();
+    item.push_back(item.back() + b.items());
+    pair.push_back(pair.back() + b.pairs());
+    grain = std::max(grain, b.merge_grain());
+  }
+  const auto owner = [](const std::vector<int64_t>& offsets, int64_t i) {
+    return std::upper_bound(offsets.begin(), offsets.end(), i) - offsets.begin() - 1;
+  };
+  ctx.pool.for_each(item.back(), [&](int64_t i, int thread) {
+    const auto b = owner(item, i);
+    batches[b].attend(i - item[b], spaces[static_cast<size_t>(thread)]);
+  });
+  ctx.pool.for_range(pair.back(), grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t p = begin; p < end;) {
+      const auto b = owner(pair, p);
+      const int64_t until = std::min(end, pair[b + 1]);
+      batches[b].merge(p - pair[b], until - pair[b]);
+      p = until;
+    }
+  });
+}
 
 }  // namespace
 
-void absorbed_decode(Context& ctx, const AbsorbedDecode& args, const LatentKernels& kernels,
-                     int64_t part_bytes) {
-  const auto T = std::ssize(args.position_T);
-  const int64_t tokens = std::max<int64_t>(1, kPairs / args.heads());
-  for (int64_t t = 0; t < T; t += tokens) {
+void absorbed_decode(Context& ctx, std::span<const AbsorbedDecode> parts,
+                     const LatentKernels& kernels, int64_t part_bytes) {
+  std::vector<Batch> batches;
+  for (const AbsorbedDecode& d : parts) {
+    const auto T = std::ssize(d.position_T);
+    const int64_t tokens = std::max<int64_t>(1, kPairs / d.heads());
+    for (int64_t t = 0; t < T; t += tokens)
+      batches.emplace_back(ctx, d, kernels, part_bytes, t, std::min(tokens, T - t));
+  }
+  // As many together as their partial results allow.
+  for (size_t begin = 0, end; begin < batches.size(); begin = end) {
     const ArenaScope scope(ctx.arena);
-    Batch(ctx, args, kernels, part_bytes, t, std::min(tokens, T - t)).run();
+    int64_t bytes = 0;
+    for (end = begin; end < batches.size() && batches[end].one_wave(); ++end)
+      if ((bytes += batches[end].part_bytes()) > part_bytes) break;
+    const bool together = end > begin + 1;
+    if (!together) end = begin + 1;
+    const auto group = std::span(batches).subspan(begin, end - begin);
+    const std::vector<std::byte*> spaces = make_spaces(ctx, group);
+    if (together) {
+      run_together(ctx, group, spaces);
+    } else {
+      group.front().prepare();
+      group.front().run(spaces);
+    }
   }
 }
 

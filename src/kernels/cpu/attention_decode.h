@@ -10,7 +10,7 @@
 
 namespace fathom::kernels::cpu {
 
-/// Arguments of mla_absorbed_decode, checked.
+/// One sequence's part of mla_absorbed_decode, checked.
 struct AbsorbedDecode {
   ConstTensorView q_latent_THC, q_rope_THR;
   LatentCacheView cache;
@@ -24,7 +24,11 @@ struct AbsorbedDecode {
 /// Partial results kept at a time, bytes. Results do not depend on it.
 inline constexpr int64_t kDecodePartBytes = int64_t{64} << 20;
 
-void absorbed_decode(Context& ctx, const AbsorbedDecode& args, const LatentKernels& kernels,
-                     int64_t part_bytes = kDecodePartBytes);
+void absorbed_decode(Context& ctx, std::span<const AbsorbedDecode> parts,
+                     const LatentKernels& kernels, int64_t part_bytes = kDecodePartBytes);
+inline void absorbed_decode(Context& ctx, const AbsorbedDecode& part, const LatentKernels& kernels,
+                            int64_t part_bytes = kDecodePartBytes) {
+  absorbed_decode(ctx, {&part, 1}, kernels, part_bytes);
+}
 
 }  // namespace fathom::kernels::cpu
