@@ -10,7 +10,10 @@ GenerateResult generate(Engine& engine, std::span<const int32_t> prompt,
          result = std::move(r);
        }});
   try {
-    while (!result) engine.step();
+    while (!result) {
+      const bool worked = engine.step();
+      FATHOM_ASSERT(worked);
+    }
   } catch (...) {
     engine.cancel(id);  // its callbacks refer to what is about to end
     throw;
