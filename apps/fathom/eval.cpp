@@ -40,7 +40,7 @@ double total_loss(const std::vector<int32_t>& ids, int64_t seq_len, const Window
 }
 
 WindowLoss plain_loss(Context& ctx, const Transformer& model, const PassOptions& precision) {
-  return [&ctx, &model, &precision](std::span<const int32_t> token_T1) {
+  return [&ctx, &model, precision](std::span<const int32_t> token_T1) {
     const train::TokenWindows window{token_T1.data(), 1, std::ssize(token_T1) - 1, 1};
     return train::objective_forward(ctx, model, window, precision).main;
   };
