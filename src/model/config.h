@@ -21,12 +21,26 @@ struct YarnConfig {
   bool operator==(const YarnConfig&) const = default;
 };
 
-/// quantization_config of the FP8 checkpoints (spec B.2): how the weights on disk are stored.
+/// quantization_config: how the weights on disk are stored. Which methods are known:
+///   fp8: DeepSeek's own (spec B.2), E4M3 with scales of blocks
+///   compressed-tensors: integers of 4 or 8 bits with scales of groups of a row, packed into words
+///     (pack-quantized) or not (int-quantized)
+///   awq: 4 bits with zero points, packed along the outputs (AutoAWQ's GEMM layout)
 struct QuantizationConfig {
-  std::string quant_method = "fp8", fmt = "e4m3", activation_scheme = "dynamic";
+  std::string quant_method = "fp8";
+
+  // fp8
+  std::string fmt = "e4m3", activation_scheme = "dynamic";
   std::string scale_fmt;  ///< "ue8m0": scales are powers of two (V3.1); empty: any float
   int64_t block_rows = 128, block_cols = 128;  ///< weight_block_size
 
+  // compressed-tensors and awq; of several config_groups, the first
+  std::string format;      ///< compressed-tensors: pack-quantized or int-quantized
+  int64_t bits = 0;        ///< 4 or 8
+  int64_t group_size = 0;  ///< elements of a row under one scale; 0: the whole row
+  bool symmetric = true;   ///< no zero points
+
+  bool is_fp8() const { return quant_method == "fp8"; }
   bool operator==(const QuantizationConfig&) const = default;
 };
 
@@ -57,7 +71,7 @@ struct ModelConfig {
   std::optional<int64_t> bos_token_id, eos_token_id, pad_token_id;
   /// When config.json's eos_token_id is a list, what follows its first entry: these end a text too.
   std::vector<int64_t> more_eos_token_ids;
-  /// Set when the checkpoint's weights are FP8. to_json writes it back, so reset it before writing
+  /// Set when the checkpoint's weights are quantized. to_json writes it back, so reset it before writing
   /// weights in another format.
   std::optional<QuantizationConfig> quantization;
 

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "model/config.h"
 #include "model/config_fields.h"
+#include "model/config_quantization.h"
 #include "model/config_validate.h"
 
 namespace fathom {
@@ -215,42 +216,6 @@ void read_eos(FieldReader& fields, ModelConfig& config) {
   }
 }
 
-void read_block_size(FieldReader& fields, QuantizationConfig& quantization) {
-  const json* size = fields.find("weight_block_size");
-  const bool pair = size && size->is_array() && size->size() == 2 &&
-                    (*size)[0].is_number_integer() && (*size)[1].is_number_integer();
-  if (pair) {
-    quantization.block_rows = (*size)[0].get<int64_t>();
-    quantization.block_cols = (*size)[1].get<int64_t>();
-  } else {
-    fields.problem("weight_block_size", "must be a list of two integers, such as [128, 128]");
-  }
-}
-
-void read_quantization(FieldReader& fields, ConfigProblems& problems, ModelConfig& config) {
-  const json* object = fields.find("quantization_config");
-  if (!object) return;
-  if (!object->is_object()) {
-    fields.problem("quantization_config", "must be an object or null");
-    return;
-  }
-  FieldReader inner(*object, "quantization_config.", problems);
-  QuantizationConfig& quantization = config.quantization.emplace();
-  inner.require("quant_method", quantization.quant_method);
-  if (quantization.quant_method != "fp8") {
-    inner.problem("quant_method",
-                  fmt::format("= {}: must be \"fp8\"; use the BF16 or FP8 weights of this model",
-                              brief(json(quantization.quant_method))));
-    return;
-  }
-  inner.read("fmt", quantization.fmt);
-  inner.read("activation_scheme", quantization.activation_scheme);
-  inner.read("scale_fmt", quantization.scale_fmt);
-  read_block_size(inner, quantization);
-  inner.ignore({"modules_to_not_convert", "dequantize"});  // each tensor's own dtype decides
-  inner.finish();
-}
-
 /// Metadata, options of the training that made the model, and generation defaults: no effect on
 /// what the model computes.
 void ignore_metadata(FieldReader& fields) {
@@ -348,7 +313,7 @@ ModelConfig ModelConfig::from_json(std::string_view text, const std::string& sou
   fields.read("bos_token_id", config.bos_token_id);
   fields.read("pad_token_id", config.pad_token_id);
   read_eos(fields, config);
-  read_quantization(fields, problems, config);
+  read_quantization(fields, problems, config.quantization);
   ignore_metadata(fields);
   fields.finish();
   find_contradictions(config, problems);

@@ -171,7 +171,7 @@ class Rules {
   }
 
   void quantization() {
-    if (!c.quantization) return;
+    if (!c.quantization || !c.quantization->is_fp8()) return;
     within("quantization_config.weight_block_size", c.quantization->block_rows, 1, kMaxDim);
     within("quantization_config.weight_block_size", c.quantization->block_cols, 1, kMaxDim);
     if (c.quantization->fmt != "e4m3") problem("quantization_config.fmt", "must be \"e4m3\"");

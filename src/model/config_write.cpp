@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/config.h"
+#include "model/config_quantization.h"
 
 namespace fathom {
 namespace {
@@ -43,15 +44,6 @@ Json rope_scaling(const ModelConfig& config) {
           {"beta_slow", yarn.beta_slow},
           {"mscale", yarn.mscale},
           {"mscale_all_dim", yarn.mscale_all_dim}};
-}
-
-Json quantization(const QuantizationConfig& config) {
-  Json json = {{"quant_method", config.quant_method},
-               {"fmt", config.fmt},
-               {"activation_scheme", config.activation_scheme},
-               {"weight_block_size", {config.block_rows, config.block_cols}}};
-  if (!config.scale_fmt.empty()) json["scale_fmt"] = config.scale_fmt;
-  return json;
 }
 
 Json base(const ModelConfig& c) {
@@ -112,7 +104,7 @@ std::string ModelConfig::to_json(std::string_view torch_dtype) const {
   add_attention(*this, json);
   add_experts(*this, json);
   json["torch_dtype"] = torch_dtype;
-  if (quantization) json["quantization_config"] = fathom::quantization(*quantization);
+  if (quantization) json["quantization_config"] = quantization_json(*quantization);
   return json.dump(2) + "\n";
 }
 
