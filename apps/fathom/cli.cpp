@@ -101,6 +101,28 @@ void add_init(CommandLine& c) {
       ->capture_default_str();
 }
 
+void add_quantize(CommandLine& c) {
+  CLI::App* sub = command(c.app, "quantize", "Write a model in another storage format");
+  QuantizeArguments& o = options_of(c, sub, run_quantize);
+  add_model(sub, o.model);
+  sub->add_option("--dtype", o.dtype, "Format of the matrices; bf16 dequantizes")
+      ->required()
+      ->check(CLI::IsMember({"int4", "int8", "fp8", "bf16"}));
+  sub->add_option("--out", o.out, "Directory to write")->required();
+  sub->add_option("--group-size", o.group_size,
+                  "int4, int8: elements of a row under one scale; 0: the whole row")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  sub->add_flag("--zero-points", o.zero_points, "int4, int8: asymmetric");
+  sub->add_flag("--power-of-two", o.power_of_two, "fp8: scales that are powers of two, as V3.1");
+  sub->add_option("--eval", o.eval, "Text file: report its loss before and after");
+  sub->add_option("--seq-len", o.seq_len, "Tokens a window of --eval")->check(CLI::PositiveNumber);
+  add_precision(sub, o.precision);
+  sub->add_option("--max-shard-mb", o.max_shard_mb, "Largest file, in MB")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
 void add_train(CommandLine& c) {
   CLI::App* sub = command(c.app, "train", "Train a model");
   TrainArguments& o = options_of(c, sub, run_train);
@@ -261,6 +283,7 @@ int run_command_line(int argc, char** argv) {
   add_doctor(c);
   add_tokenizer(c);
   add_init(c);
+  add_quantize(c);
   add_train(c);
   add_eval(c);
   add_generate(c);

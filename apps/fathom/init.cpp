@@ -1,34 +1,22 @@
-#include <fmt/format.h>
-
-#include <filesystem>
-
-#include "base/error.h"
 #include "checkpoint/atomic_directory.h"
 #include "checkpoint/model_io.h"
 #include "model/parameter_count.h"
 #include "model_argument.h"
 #include "options.h"
+#include "output_directory.h"
 #include "report.h"
 #include "session.h"
 
 namespace fathom::app {
-namespace fs = std::filesystem;
 namespace {
-
-// The new directory takes the place of what is there: only of nothing.
-void check_unused(const fs::path& out) {
-  std::error_code code;
-  if (fs::exists(out, code) && !(fs::is_directory(out, code) && fs::is_empty(out, code)))
-    throw Error(fmt::format("{} already exists and is not an empty directory", out.string()),
-                "choose another --out");
-}
 
 // FP8 keeps what a config.json says of its scales.
 WeightFormat format_of(const std::string& dtype, const ModelConfig& config) {
   if (dtype == "fp32") return DType::kF32;
   if (dtype == "bf16") return DType::kBF16;
   WeightFormat format = DType::kE4M3;
-  if (config.quantization) format.quantization = config.quantization;
+  if (config.quantization && config.quantization->is_fp8())
+    format.quantization = config.quantization;
   return format;
 }
 

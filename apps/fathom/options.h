@@ -42,6 +42,14 @@ struct InitArguments {
   int64_t max_shard_mb = 4096;
 };
 
+struct QuantizeArguments {
+  std::string model, out, dtype, eval, precision = "bf16";
+  int64_t group_size = 128;   ///< int4, int8: elements of a row under one scale; 0: the row
+  bool zero_points = false;   ///< int4, int8: asymmetric
+  bool power_of_two = false;  ///< fp8: scales rounded up to powers of two
+  int64_t max_shard_mb = 4096, seq_len = 0;
+};
+
 struct TrainArguments {
   std::string config, out;
   std::vector<std::string> set;
@@ -102,6 +110,7 @@ int run_tokenizer_train(const GlobalOptions&, const TokenizerTrainArguments&);
 int run_tokenizer_encode(const GlobalOptions&, const TokenizerEncodeArguments&);
 int run_tokenizer_decode(const GlobalOptions&, const TokenizerDecodeArguments&);
 int run_init(const GlobalOptions&, const InitArguments&);
+int run_quantize(const GlobalOptions&, const QuantizeArguments&);
 int run_train(const GlobalOptions&, const TrainArguments&);
 int run_eval(const GlobalOptions&, const EvalArguments&);
 int run_generate(const GlobalOptions&, const GenerateArguments&);

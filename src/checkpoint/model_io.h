@@ -61,9 +61,13 @@ uint64_t save_random_model(Context& ctx, const std::filesystem::path& directory,
 /// The same for values that values(info, dtype) gives when they are written. It may be asked more
 /// than once for a parameter.
 using ParameterValues = std::function<Tensor(const ParameterInfo&, DType)>;
+/// Sees each quantized matrix once: its F32 values, and what is stored of them.
+using EncodedObserver =
+    std::function<void(const ParameterInfo&, ConstTensorView values, const Parameter& stored)>;
 uint64_t write_model(Context& ctx, const std::filesystem::path& directory,
                      const ModelConfig& config, const WeightFormat& format,
-                     uint64_t max_shard_bytes, const ParameterValues& values);
+                     uint64_t max_shard_bytes, const ParameterValues& values,
+                     const EncodedObserver& observe = {});
 
 /// Copies tokenizer.json, and tokenizer_config.json and chat_template.jinja if they stand beside
 /// it. from: a directory that holds them, or the tokenizer.json.

@@ -64,8 +64,9 @@ std::string generation_config(const ModelConfig& config) {
 // here for their turn; the large one goes straight to the file.
 class Encoder {
  public:
-  Encoder(Context& ctx, const WeightFormat& format, const ParameterValues& values)
-      : ctx_(ctx), format_(format), values_(values) {}
+  Encoder(Context& ctx, const WeightFormat& format, const ParameterValues& values,
+          const EncodedObserver& observe)
+      : ctx_(ctx), format_(format), values_(values), observe_(observe) {}
 
   Tensor tensor(const Part& part) {
     const auto key = std::pair(part.info.name, part.index);
@@ -74,18 +75,21 @@ class Encoder {
       waiting_.erase(it);
       return t;
     }
-    std::vector<Tensor> all =
-        encode(ctx_, format_, part.info, values_(part.info, value_dtype(format_, part.info)));
-    if (part.index == 0)
-      for (size_t i = 1; i < all.size(); ++i)
-        waiting_.emplace(std::pair(part.info.name, i), std::move(all[i]));
-    return std::move(all[part.index]);
+    Tensor values = values_(part.info, value_dtype(format_, part.info));
+    EncodedParameter encoded = encode(ctx_, format_, part.info, values);
+    if (part.index == 0) {
+      if (observe_ && values) observe_(part.info, values, encoded.view);
+      for (size_t i = 1; i < encoded.tensors.size(); ++i)
+        waiting_.emplace(std::pair(part.info.name, i), std::move(encoded.tensors[i]));
+    }
+    return std::move(encoded.tensors[part.index]);
   }
 
  private:
   Context& ctx_;
   const WeightFormat& format_;
   const ParameterValues& values_;
+  const EncodedObserver& observe_;
   std::map<std::pair<std::string, size_t>, Tensor> waiting_;
 };
 
@@ -112,13 +116,13 @@ bool is_mtp_name(const ModelConfig& config, const std::string& name) {
 
 uint64_t write_model(Context& ctx, const fs::path& directory, const ModelConfig& config,
                      const WeightFormat& format, uint64_t max_shard_bytes,
-                     const ParameterValues& values) {
+                     const ParameterValues& values, const EncodedObserver& observe) {
   const Layout layout = make_layout(config, format);
   ShardedWriter writer(directory, layout.shards, max_shard_bytes, {kMtpFile, layout.mtp});
   uint64_t total = 0, written = 0;
   for (const TensorSpec& spec : writer.order()) total += spec.bytes();
   Progress progress("writing weights", static_cast<double>(total), "B");
-  Encoder encoder(ctx, format, values);
+  Encoder encoder(ctx, format, values, observe);
   for (const TensorSpec& spec : writer.order()) {
     writer.write(encoder.tensor(layout.parts.at(spec.name)));
     progress.update(static_cast<double>(written += spec.bytes()));

@@ -8,7 +8,7 @@
 #include "checkpoint/mtp_layers.h"
 #include "checkpoint/weight_matcher.h"
 #include "kernels/elementwise.h"
-#include "kernels/quantize.h"
+#include "kernels/stored_weights.h"
 
 namespace fathom {
 namespace fs = std::filesystem;
@@ -66,9 +66,8 @@ StoredModel StoredModel::open(const fs::path& directory, OpenOptions options) {
 }
 
 void read_parameter(Context& ctx, const Parameter& p, TensorView values) {
-  if (!p.quantized.values) return kernels::copy(ctx, p.weight, values);
-  const kernels::GemmInput& q = p.quantized;
-  kernels::dequantize(ctx, {q.values, q.scale, q.tile, q.first_row}, values);
+  if (values.rank == 2) return kernels::decode_weights(ctx, p.operand(), values);
+  kernels::copy(ctx, p.weight, values);
 }
 
 void copy_weights(Context& ctx, const StoredModel& stored, ModelWeights& weights) {

@@ -1,0 +1,136 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <map>
+#include <optional>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "checkpoint/atomic_directory.h"
+#include "checkpoint/model_io.h"
+#include "checkpoint/quantization_error.h"
+#include "held_out.h"
+#include "options.h"
+#include "output_directory.h"
+#include "report.h"
+#include "session.h"
+
+namespace fathom::app {
+namespace fs = std::filesystem;
+namespace {
+
+WeightFormat format_of(const QuantizeArguments& options) {
+  if (options.dtype == "bf16") return DType::kBF16;
+  if (options.dtype == "fp8") {
+    WeightFormat format = DType::kE4M3;
+    if (options.power_of_two) format.quantization->scale_fmt = "ue8m0";
+    return format;
+  }
+  return WeightFormat::integers(options.dtype == "int4" ? 4 : 8, options.group_size,
+                                !options.zero_points);
+}
+
+void check_group(const QuantizeArguments& options) {
+  if (options.group_size % 32 != 0)
+    throw UsageError(fmt::format("--group-size {} is not a multiple of 32", options.group_size),
+                     "give 32, 64, 128, or 0 for one scale a row");
+}
+
+// One parameter at a time: a checkpoint larger than memory passes through.
+uint64_t write_quantized(Context& ctx, const StoredModel& source, const fs::path& out,
+                         const WeightFormat& format, uint64_t shard_bytes,
+                         QuantizationError& error) {
+  std::map<std::string, Parameter> parameters;
+  ModelWeights weights = source.weights;
+  for_each_parameter(source.config, weights, [&](const ParameterInfo& info, Parameter& p) {
+    parameters.emplace(info.name, p);
+  });
+  return write_model(
+      ctx, out, source.config, format, shard_bytes,
+      [&](const ParameterInfo& info, DType dtype) {
+        Tensor values = make_tensor(dtype, info.shape);
+        read_parameter(ctx, parameters.at(info.name), values);
+        return values;
+      },
+      [&](const ParameterInfo& info, ConstTensorView values, const Parameter& stored) {
+        error.add(ctx, info, values, stored);
+      });
+}
+
+// Tokenizer, chat template, licence, model card: all that is neither weights nor their description.
+void copy_companions(const fs::path& model, const fs::path& out) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(model)) {
+    const std::string name = entry.path().filename().string();
+    const bool replaced = name == "config.json" || name == "generation_config.json" ||
+                          name == "checksums.json" || name.ends_with(".safetensors") ||
+                          name.ends_with(".safetensors.index.json");
+    if (entry.is_regular_file() && !replaced)
+      write_text_file(out / name, read_text_file(entry.path()));
+  }
+}
+
+std::vector<Report> error_reports(const QuantizationError& error) {
+  std::vector<Report> list;
+  for (const QuantizationError::Entry& e : error.entries()) {
+    Report r;
+    r.add("layer", e.layer);
+    r.add("module", e.module);
+    r.add("relative_rms", e.relative_rms, fmt::format("{:.3f}%", 100 * e.relative_rms));
+    list.push_back(std::move(r));
+  }
+  return list;
+}
+
+// A line a layer, a column a kind of module.
+std::string error_table(const QuantizationError& error) {
+  std::map<int64_t, std::string> lines;
+  for (const QuantizationError::Entry& e : error.entries())
+    lines[e.layer] += fmt::format("  {} {:.2f}%", e.module, 100 * e.relative_rms);
+  std::string text;
+  for (const auto& [layer, line] : lines) text += fmt::format("\n  layer {:>3}{}", layer, line);
+  return text;
+}
+
+double loss_of(Session& session, const std::string& model, const QuantizeArguments& options) {
+  const StoredModel stored = StoredModel::open(model);
+  return held_out_loss(session, stored, model, options.eval, options.seq_len, options.precision);
+}
+
+}  // namespace
+
+int run_quantize(const GlobalOptions& global, const QuantizeArguments& options) {
+  check_group(options);
+  check_unused(options.out);
+  Session session(global);
+  QuantizationError error;
+  uint64_t before = 0, bytes = 0;
+  {
+    const StoredModel source = StoredModel::open(options.model);
+    before = source.bytes;
+    AtomicDirectory out(options.out);
+    copy_companions(options.model, out.path());
+    bytes = write_quantized(session.ctx, source, out.path(), format_of(options),
+                            static_cast<uint64_t>(options.max_shard_mb) * 1'000'000, error);
+    out.commit();
+  }
+  Report report;
+  report.add("out", options.out);
+  report.add("dtype", options.dtype);
+  report.add("bytes_before", static_cast<int64_t>(before));
+  report.add("bytes", static_cast<int64_t>(bytes));
+  report.add("relative_rms", error.total(), fmt::format("{:.3f}%", 100 * error.total()));
+  if (global.json)
+    report.add("layers", error_reports(error));
+  else
+    report.add("relative RMS error", error_table(error));
+  if (!options.eval.empty()) {
+    const double was = loss_of(session, options.model, options);
+    const double is = loss_of(session, options.out, options);
+    report.add("loss_before", was, fmt::format("{:.4f} nats a token", was));
+    report.add("loss", is, fmt::format("{:.4f} nats a token ({:+.3f}%)", is, 100 * (is / was - 1)));
+  }
+  report.print(global.json);
+  return 0;
+}
+
+}  // namespace fathom::app
