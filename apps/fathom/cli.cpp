@@ -28,7 +28,14 @@ CLI::Option* add_cache_dtype(CLI::App* sub, std::string& dtype, const char* help
 namespace {
 
 CLI::Option* add_model(CLI::App* sub, std::string& model) {
-  return sub->add_option("--model", model, "Model directory in Hugging Face layout")->required();
+  return sub->add_option("--model", model, "Model directory in Hugging Face layout, or a GGUF file")
+      ->required();
+}
+
+CLI::Option* add_tokenizer_directory(CLI::App* sub, std::string& tokenizer) {
+  return sub->add_option("--tokenizer", tokenizer,
+                         "Directory with the tokenizer (default: the model's, or that of the GGUF "
+                         "file)");
 }
 
 CLI::Option* add_ids(CLI::App* sub, std::vector<int32_t>& ids) {
@@ -140,6 +147,7 @@ void add_eval(CommandLine& c) {
   add_model(sub, o.model);
   sub->add_option("--text", o.text, "Text file")->required();
   sub->add_option("--seq-len", o.seq_len, "Tokens a window")->check(CLI::PositiveNumber);
+  add_tokenizer_directory(sub, o.tokenizer);
   add_precision(sub, o.precision, true);
   add_cache_dtype(sub, o.cache_dtype,
                   "Read over a latent cache of this format, as generate does (default: without)");
@@ -163,6 +171,8 @@ void add_sampling(CLI::App* sub, SamplingArguments& s) {
   add_cache_dtype(sub, s.cache_dtype,
                   "Format of the latent cache (default: as the precision; fp8 takes 656 bytes a "
                   "token and layer of 512 + 64 values)");
+  add_tokenizer_directory(sub, s.tokenizer);
+  sub->add_flag("--preload", s.preload, "Read all weights from disk before the first token");
   sub->add_option("--speculate", s.speculate, "Draft tokens with the MTP module")
       ->check(CLI::IsMember({"off", "mtp"}))
       ->capture_default_str();

@@ -22,7 +22,7 @@ using kernels::GemmPrecision;
 
 // Bytes a weight takes: as stored, or BF16 for a shape without a checkpoint.
 double bytes_per_weight(const std::string& model, const ModelConfig& config) {
-  if (!std::filesystem::is_directory(model)) return 2;
+  if (!is_stored(model)) return 2;
   const ParameterCount n = count_parameters(config);
   const auto stored = static_cast<double>(StoredModel::open(model, {.read_values = false}).bytes);
   const auto copies = static_cast<double>(2 * config.num_nextn_predict_layers * n.embedding);

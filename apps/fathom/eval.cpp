@@ -11,6 +11,7 @@
 #include "checkpoint/model_io.h"
 #include "infer/cached_model.h"
 #include "kernels/cross_entropy.h"
+#include "model_argument.h"
 #include "options.h"
 #include "precision.h"
 #include "report.h"
@@ -65,7 +66,7 @@ WindowLoss cached_loss(CachedModel& model) {
 
 int run_eval(const GlobalOptions& global, const EvalArguments& options) {
   StoredModel stored = StoredModel::open(options.model);
-  const Tokenizer tokenizer = Tokenizer::load(options.model);
+  const Tokenizer tokenizer = Tokenizer::load(tokenizer_of(options.model, options.tokenizer));
   const int64_t limit = stored.config.max_position_embeddings;
   const int64_t seq_len = options.seq_len > 0 ? options.seq_len : std::min<int64_t>(512, limit);
   if (seq_len > limit)

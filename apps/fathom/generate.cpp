@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "generation.h"
+#include "model_argument.h"
 #include "report.h"
 
 namespace fathom::app {
@@ -58,7 +59,8 @@ Report make_report(const GenerateResult& r, const Report& memory, bool json) {
 }  // namespace
 
 int run_generate(const GlobalOptions& global, const GenerateArguments& options) {
-  const Tokenizer tokenizer = Tokenizer::load(options.model);
+  const Tokenizer tokenizer =
+      Tokenizer::load(tokenizer_of(options.model, options.sampling.tokenizer));
   const std::vector<int32_t> prompt = prompt_ids(options, tokenizer);
   const auto needed = static_cast<int64_t>(prompt.size()) + options.max_new_tokens;
   Generation generation(global, options.model, options.sampling, needed);

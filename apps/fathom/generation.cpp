@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "model_argument.h"
+#include "prepare_weights.h"
 #include "report.h"
 
 namespace fathom::app {
@@ -35,8 +37,9 @@ Generation::Generation(const GlobalOptions& global, const std::string& model,
                        const SamplingArguments& sampling, int64_t context)
     : sampling_(sampling),
       stored_(StoredModel::open(model)),
-      tokenizer_(Tokenizer::load(model)),
+      tokenizer_(Tokenizer::load(tokenizer_of(model, sampling.tokenizer))),
       pool_(global.threads) {
+  prepare_weights(stored_, sampling.preload);
   const int64_t positions = context_for(sampling, stored_.config, context);
   model_ = std::make_unique<Transformer>(stored_.config, stored_.weights, positions);
   EngineOptions options;

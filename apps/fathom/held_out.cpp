@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "model_argument.h"
 #include "text/tokenizer.h"
 #include "train/objective.h"
 
@@ -15,7 +16,7 @@ namespace {
 
 std::vector<int32_t> ids_of(Session& session, const ModelConfig& config,
                             const std::string& directory, const std::string& text_file) {
-  const Tokenizer tokenizer = Tokenizer::load(directory);
+  const Tokenizer tokenizer = Tokenizer::load(tokenizer_of(directory));
   const std::string text = read_text_file(text_file);
   std::vector<int32_t> ids = tokenizer.encode_parallel(text, {true, false}, session.pool);
   if (ids.size() < 2)

@@ -118,7 +118,7 @@ Report training_memory(const ModelConfig& config, const ParameterCount& n,
 int run_inspect(const GlobalOptions& global, const InspectArguments& options) {
   const ModelConfig config = config_of(options.model);
   const ParameterCount n = count_parameters(config);
-  const bool stored = std::filesystem::is_directory(options.model);
+  const bool stored = is_stored(options.model);
   const double bytes =
       stored ? static_cast<double>(StoredModel::open(options.model, {.read_values = false}).bytes)
              : 2.0 * static_cast<double>(n.total + n.mtp);

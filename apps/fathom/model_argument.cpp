@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "checkpoint/model_io.h"
+
 namespace fathom::app {
 namespace fs = std::filesystem;
 
@@ -10,10 +12,20 @@ ModelConfig config_of(const std::string& model) {
   const auto& presets = ModelConfig::preset_names();
   if (std::find(presets.begin(), presets.end(), model) != presets.end() && !fs::exists(model))
     return ModelConfig::preset(model);
-  if (fs::is_directory(model)) return ModelConfig::from_file(fs::path(model) / "config.json");
+  if (fs::is_directory(model) || is_gguf(model)) return stored_config(model);
   if (fs::exists(model) || model.find('/') != std::string::npos || model.ends_with(".json"))
     return ModelConfig::from_file(model);
   return ModelConfig::preset(model);  // its error lists the presets
+}
+
+bool is_stored(const std::string& model) {
+  return fs::is_directory(model) || is_gguf(model);
+}
+
+std::string tokenizer_of(const std::string& model, const std::string& tokenizer) {
+  if (!tokenizer.empty() || !is_gguf(model)) return tokenizer.empty() ? model : tokenizer;
+  const fs::path beside = fs::path(model).parent_path();
+  return beside.empty() ? "." : beside.string();
 }
 
 }  // namespace fathom::app

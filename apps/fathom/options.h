@@ -59,7 +59,8 @@ struct TrainArguments {
 struct EvalArguments {
   std::string model, text, precision = "bf16";
   std::string cache_dtype;  ///< bf16 or fp8: read over a latent cache; empty: without one
-  int64_t seq_len = 0;  ///< 0: 512, or the model's limit if that is shorter
+  std::string tokenizer;    ///< directory; empty: the model's own
+  int64_t seq_len = 0;    ///< 0: 512, or the model's limit if that is shorter
 };
 
 /// How generate and chat choose tokens.
@@ -70,6 +71,8 @@ struct SamplingArguments {
   uint64_t seed = 0;
   std::string precision = "bf16", speculate = "off";
   std::string cache_dtype;  ///< bf16 or fp8; empty: as the precision
+  std::string tokenizer;    ///< directory; empty: the model's own
+  bool preload = false;     ///< read all weights from disk first
   int64_t drafts = 0;       ///< tokens drafted a step; 0: one a MTP module, while that is faster
   int64_t max_context = 0;  ///< 0: the model's limit, at most what the request needs
 };

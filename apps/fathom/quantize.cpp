@@ -10,6 +10,7 @@
 #include "checkpoint/model_io.h"
 #include "checkpoint/quantization_error.h"
 #include "held_out.h"
+#include "model_argument.h"
 #include "options.h"
 #include "output_directory.h"
 #include "report.h"
@@ -58,7 +59,13 @@ uint64_t write_quantized(Context& ctx, const StoredModel& source, const fs::path
 }
 
 // Tokenizer, chat template, licence, model card: all that is neither weights nor their description.
+// Beside a GGUF file may lie anything: of that, the tokenizer.
 void copy_companions(const fs::path& model, const fs::path& out) {
+  if (is_gguf(model)) {
+    const fs::path beside = tokenizer_of(model.string());
+    if (fs::exists(beside / "tokenizer.json")) copy_tokenizer(beside, out);
+    return;
+  }
   for (const fs::directory_entry& entry : fs::directory_iterator(model)) {
     const std::string name = entry.path().filename().string();
     const bool replaced = name == "config.json" || name == "generation_config.json" ||

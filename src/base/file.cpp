@@ -81,6 +81,30 @@ void MappedFile::will_need(size_t begin, size_t bytes) const {
   if (bytes > 0) madvise(p, begin + bytes - first, MADV_WILLNEED);  // advice: may fail unheard
 }
 
+void MappedFile::populate(size_t begin, size_t bytes) const {
+  FATHOM_ASSERT(begin <= size_ && bytes <= size_ - begin);
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), first = begin / page * page;
+  auto* p = const_cast<std::byte*>(data_) + first;
+  const size_t length = begin + bytes - first;
+#ifdef MADV_POPULATE_READ
+  if (bytes > 0 && madvise(p, length, MADV_POPULATE_READ) == 0) return;
+#endif
+  for (size_t i = 0; i < length; i += page)
+    static_cast<void>(*const_cast<volatile std::byte*>(p + i));
+}
+
+void MappedFile::forget(size_t begin, size_t bytes) const {
+  FATHOM_ASSERT(begin <= size_ && bytes <= size_ - begin);
+  const int fd = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  posix_fadvise(fd, static_cast<off_t>(begin), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+  close(fd);
+}
+
+void MappedFile::want_huge_pages() const {
+  if (size_ > 0) madvise(const_cast<std::byte*>(data_), size_, MADV_HUGEPAGE);
+}
+
 AtomicFile::AtomicFile(const std::filesystem::path& path)
     : path_(path), temporary_(path.string() + fmt::format(".tmp.{}", getpid())) {
   fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

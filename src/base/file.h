@@ -24,6 +24,13 @@ class MappedFile {
   const std::filesystem::path& path() const { return path_; }
   /// Asks the system to read [begin, begin + bytes) from disk, without waiting for it.
   void will_need(size_t begin, size_t bytes) const;
+  /// Reads [begin, begin + bytes) from disk and maps it, so that no access waits later.
+  void populate(size_t begin, size_t bytes) const;
+  /// Gives [begin, begin + bytes) back, so that the next access reads from disk; where the system
+  /// follows the advice.
+  void forget(size_t begin, size_t bytes) const;
+  /// Asks for huge pages, where the system has them for files.
+  void want_huge_pages() const;
 
  private:
   std::filesystem::path path_;

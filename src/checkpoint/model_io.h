@@ -2,9 +2,11 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "checkpoint/gguf_file.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/weight_format.h"
 #include "model/weights.h"
@@ -17,23 +19,38 @@ struct OpenOptions {
   bool read_values = true;
 };
 
-/// A model in Hugging Face layout, its weights mapped from the files and used in place: BF16, F32,
-/// and E4M3 with 128 x 128 scales as DeepSeek publishes it. Opening checks config.json and every
-/// tensor's presence, shape and dtype, and all scales; all problems are listed in one Error. MTP
-/// modules are found in the model's own shards or in mtp.safetensors; their copies of embedding and
-/// head are not read. A checkpoint without the MTP modules of its config.json has none.
+/// A model as downloaded, its weights mapped from the files and used in place:
+///   a directory in Hugging Face layout: BF16, F16, F32; E4M3 with 128 x 128 scales as DeepSeek
+///     publishes it; compressed-tensors' integers; AWQ (turned in memory, checkpoint/awq.h)
+///   a GGUF file of the deepseek2 architecture, or the first of several (checkpoint/gguf_model.h)
+/// Opening checks the description of the model and every tensor's presence, shape and dtype, and
+/// scales; all problems are listed in one Error. MTP modules are found in the model's own shards or
+/// in mtp.safetensors; their copies of embedding and head are not read. A checkpoint without the
+/// MTP modules of its config.json has none.
 class StoredModel {
  public:
-  static StoredModel open(const std::filesystem::path& directory, OpenOptions options = {});
+  static StoredModel open(const std::filesystem::path& path, OpenOptions options = {});
 
   ModelConfig config;
   ModelWeights weights;  ///< views, valid as long as this object
   uint64_t bytes = 0;    ///< of all tensors in the files
 
+  /// Every mapped file.
+  std::vector<const MappedFile*> files() const;
+
  private:
+  static StoredModel open_directory(const std::filesystem::path& directory, OpenOptions options);
+  static StoredModel open_gguf(const std::filesystem::path& path, OpenOptions options);
+
   std::vector<CheckpointReader> readers_;
-  std::vector<Tensor> owned_;  ///< what was widened
+  std::optional<GgufReader> gguf_;
+  std::vector<Tensor> owned_;  ///< what was widened or turned
 };
+
+/// Whether a path names a GGUF file.
+bool is_gguf(const std::filesystem::path& path);
+/// The shape of a stored model: its config.json, or the metadata of a GGUF file.
+ModelConfig stored_config(const std::filesystem::path& path);
 
 /// The values of a parameter in whatever format it is stored; `values` is F32 or BF16.
 void read_parameter(Context& ctx, const Parameter& p, TensorView values);

@@ -24,6 +24,7 @@ class SafetensorsFile {
   const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   const std::filesystem::path& path() const { return file_.path(); }
+  const MappedFile& mapping() const { return file_; }
   const TensorInfo* find(std::string_view name) const;
   /// The tensor's data in the mapped file; Error when there is no such tensor. The format does not
   /// align data: a tensor that begins at an address its dtype cannot have is copied on first use.

@@ -18,7 +18,7 @@ using nlohmann::json;
 
 constexpr size_t kLengthBytes = 8;
 constexpr std::array kDTypes = {DType::kF64,  DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3,
-                                DType::kE8M0, DType::kI64, DType::kI32, DType::kU8};
+                                DType::kE8M0, DType::kI64, DType::kI32, DType::kI8,   DType::kU8};
 
 [[noreturn]] void fail(const std::string& source, const std::string& what) {
   throw Error(fmt::format("{}: {}", source, what),
@@ -69,9 +69,10 @@ class EntryReader {
     for (const DType dtype : kDTypes) {
       if (value == name_of(dtype)) return dtype;
     }
-    throw Error(fmt::format("{}: tensor {}: dtype {} is not supported", source_, brief(json(name_)),
-                            brief(value)),
-                "convert it to one of F64, F32, F16, BF16, F8_E4M3, F8_E8M0, I64, I32, U8, BOOL");
+    throw Error(
+        fmt::format("{}: tensor {}: dtype {} is not supported", source_, brief(json(name_)),
+                    brief(value)),
+        "convert it to one of F64, F32, F16, BF16, F8_E4M3, F8_E8M0, I64, I32, I8, U8, BOOL");
   }
 
   std::vector<int64_t> shape(size_t element_bytes) const {

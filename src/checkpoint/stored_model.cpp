@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "checkpoint/gguf_config.h"
+#include "checkpoint/gguf_model.h"
 #include "checkpoint/model_io.h"
 #include "checkpoint/mtp_layers.h"
 #include "checkpoint/weight_matcher.h"
@@ -44,10 +46,29 @@ void forget_absent_mtp(ModelConfig& config, const std::vector<CheckpointReader>&
 
 }  // namespace
 
-StoredModel StoredModel::open(const fs::path& directory, OpenOptions options) {
-  if (!fs::is_directory(directory))
-    throw Error(fmt::format("{} is not a model directory", directory.string()),
-                "give a directory with config.json and *.safetensors");
+bool is_gguf(const fs::path& path) {
+  return path.extension() == ".gguf" && !fs::is_directory(path);
+}
+
+StoredModel StoredModel::open(const fs::path& path, OpenOptions options) {
+  if (is_gguf(path)) return open_gguf(path, options);
+  if (!fs::is_directory(path))
+    throw Error(fmt::format("{} is not a model directory", path.string()),
+                "give a directory with config.json and *.safetensors, or a .gguf file");
+  return open_directory(path, options);
+}
+
+StoredModel StoredModel::open_gguf(const fs::path& path, OpenOptions options) {
+  StoredModel model;
+  model.gguf_ = GgufReader::open(path);
+  model.config = gguf_config(*model.gguf_, path.string());
+  bind_gguf(*model.gguf_, model.config, model.weights, options.read_values, path.string(),
+            model.owned_);
+  model.bytes = model.gguf_->bytes();
+  return model;
+}
+
+StoredModel StoredModel::open_directory(const fs::path& directory, OpenOptions options) {
   StoredModel model;
   model.config = ModelConfig::from_file(directory / "config.json");
   model.readers_ = open_readers(directory);
@@ -65,6 +86,15 @@ StoredModel StoredModel::open(const fs::path& directory, OpenOptions options) {
   return model;
 }
 
+std::vector<const MappedFile*> StoredModel::files() const {
+  std::vector<const MappedFile*> files;
+  for (const CheckpointReader& r : readers_)
+    for (const SafetensorsFile& f : r.files()) files.push_back(&f.mapping());
+  if (gguf_)
+    for (const MappedFile& f : gguf_->files()) files.push_back(&f);
+  return files;
+}
+
 void read_parameter(Context& ctx, const Parameter& p, TensorView values) {
   if (values.rank == 2) return kernels::decode_weights(ctx, p.operand(), values);
   kernels::copy(ctx, p.weight, values);
@@ -79,6 +109,11 @@ void copy_weights(Context& ctx, const StoredModel& stored, ModelWeights& weights
   for_each_parameter(stored.config, weights, [&](const ParameterInfo& info, Parameter& p) {
     read_parameter(ctx, source.at(info.name), p.weight);
   });
+}
+
+ModelConfig stored_config(const fs::path& path) {
+  if (is_gguf(path)) return gguf_config(GgufReader::open(path), path.string());
+  return ModelConfig::from_file(path / "config.json");
 }
 
 }  // namespace fathom

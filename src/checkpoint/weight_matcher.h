@@ -1,17 +1,22 @@
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <unordered_set>
 #include <vector>
 
+#include "base/context.h"
 #include "checkpoint/safetensors.h"
 #include "model/weights.h"
 
 namespace fathom {
 
+/// A mapped file is read-only; inference never writes to weights.
+TensorView as_mutable(const ConstTensorView& view);
+
 /// Fits the tensors of a Hugging Face checkpoint to the parameters that its config.json asks for,
 /// and collects every mismatch. Weights become views of the mapped files; what kernels cannot use
-/// in place is widened to F32 in memory of its own.
+/// in place is widened to F32, AWQ matrices are turned, in memory of their own.
 class WeightMatcher {
  public:
   WeightMatcher(const ModelConfig& config, const std::vector<CheckpointReader>& readers)
@@ -23,26 +28,48 @@ class WeightMatcher {
   void allow(const std::string& name) { expected_.insert(name); }
   /// Tensors that belong to nothing.
   void report_unknown();
-  /// Reads what take() postponed: scales, which must be positive and finite, and what is widened.
-  /// The parameters must still stand where take() found them.
+  /// Reads what take() postponed: scales, which must be positive and finite, and what is widened or
+  /// turned. Of integers' scales, a tenth of the data, the first row alone. The parameters must
+  /// still stand where take() found them.
   void read_values(std::vector<Tensor>& owned);
   /// One Error with all problems, if there are any.
   void throw_problems(const std::string& source) const;
 
  private:
+  enum class Reading : uint8_t { kFp8Scale, kIntScale, kWiden, kAwq };
   struct Pending {
+    Reading what;
     Parameter* parameter;
-    std::string name;  ///< of the tensor to read: the weight, or its scales
+    ParameterInfo info;
+    std::string name;  ///< of the tensor to read
     ConstTensorView stored;
     const CheckpointReader* reader;
-    bool is_scale;
+  };
+  /// A tensor wherever it stands; null when there is none.
+  struct Found {
+    const CheckpointReader* reader = nullptr;
+    const TensorInfo* tensor = nullptr;
+    explicit operator bool() const { return tensor != nullptr; }
+    ConstTensorView view() const { return reader->get(tensor->name); }
   };
 
   void problem(std::string text) { problems_.push_back(std::move(text)); }
-  const CheckpointReader* reader_of(const std::string& name) const;
-  void take_plain(const ParameterInfo& info, const CheckpointReader& reader, Parameter& p);
-  void take_fp8(const ParameterInfo& info, const CheckpointReader& reader, Parameter& p);
-  void read_scale(const Pending& pending, std::vector<Tensor>& owned);
+  Found find(const std::string& name) const;
+  /// One of the tensors that a quantized matrix consists of; a problem when it is missing or has
+  /// another shape or dtype.
+  Found part(const std::string& name, const std::vector<int64_t>& shape,
+             std::initializer_list<DType> dtypes);
+  bool expects_codes(const ParameterInfo& info, const char* method);
+  void take_plain(const ParameterInfo& info, const Found& found, Parameter& p);
+  void take_fp8(const ParameterInfo& info, const Found& found, Parameter& p);
+  void take_packed(const ParameterInfo& info, const Found& packed, Parameter& p);
+  void take_int8(const ParameterInfo& info, const Found& codes, Parameter& p);
+  void take_awq(const ParameterInfo& info, Parameter& p);
+  /// Elements under one of `groups` scales of a row; -1 and a problem when they fit no group.
+  int64_t group_of(const std::string& scale, int64_t columns, int64_t groups);
+  void check_scale(const Pending& pending, ConstTensorView scale, bool zero_allowed);
+  void read_fp8_scale(const Pending& pending, std::vector<Tensor>& owned);
+  void repack_awq(Context& ctx, const Pending& pending, std::vector<Tensor>& owned);
 
   const ModelConfig& config_;
   const std::vector<CheckpointReader>& readers_;

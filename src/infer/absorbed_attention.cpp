@@ -1,6 +1,7 @@
 #include "infer/absorbed_attention.h"
 
 #include "kernels/elementwise.h"
+#include "kernels/stored_weights.h"
 
 namespace fathom {
 namespace {
@@ -53,13 +54,13 @@ AbsorbedAttention::AbsorbedAttention(Context& ctx, const MlaWeights& weights,
   const bool f32 = kv_b_XC.values.dtype == DType::kF32;
   w_uk_XN_ = Tensor(f32 ? DType::kF32 : DType::kBF16, {shape.heads * latent, shape.nope_dim});
   const Tensor eye_NN = identity(shape.nope_dim);
+  const Tensor w_uk_NC(DType::kF32, {shape.nope_dim, latent});
   for (int64_t h = 0; h < shape.heads; ++h) {
     const int64_t row = h * (shape.nope_dim + shape.v_dim);
     const TensorView w_uk_CN = w_uk_XN_.view().row_range(h * latent, latent);
-    // A product with the identity is an exact transposition, but for the rounding that packing a
-    // quantized weight does too.
-    kernels::gemm_tn(ctx, kv_b_XC.row_range(row, shape.nope_dim), eye_NN, w_uk_CN,
-                     {kernels::GemmPrecision::kF32, false});
+    // A product with the identity is an exact transposition.
+    kernels::decode_weights(ctx, kv_b_XC.row_range(row, shape.nope_dim), w_uk_NC);
+    kernels::gemm_tn(ctx, w_uk_NC, eye_NN, w_uk_CN, {kernels::GemmPrecision::kF32, false});
     w_uk_H_.push_back(w_uk_CN);
     w_uv_H_.push_back(kv_b_XC.row_range(row + shape.nope_dim, shape.v_dim));
   }

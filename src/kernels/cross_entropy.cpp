@@ -18,7 +18,8 @@ int64_t chunk_size(int64_t tokens, int64_t vocab) {
 
 struct HeadLoss {
   Context& ctx;
-  ConstTensorView h_TD, w_VD;
+  ConstTensorView h_TD;
+  GemmInput w_VD;
   std::span<const int32_t> target_T;
   float* loss;
   GemmPrecision precision;
@@ -45,10 +46,10 @@ struct HeadLoss {
 };
 
 HeadLoss checked(Context& ctx, const char* kernel, const ConstTensorView& h_TD,
-                 const ConstTensorView& w_VD, std::span<const int32_t> target_T,
-                 const TensorView& loss_T, GemmPrecision precision) {
+                 const GemmInput& w_VD, std::span<const int32_t> target_T, const TensorView& loss_T,
+                 GemmPrecision precision) {
   const int64_t t = h_TD.rows(), v = w_VD.rows();
-  check_same_device(kernel, ctx, {h_TD, w_VD, loss_T});
+  check_same_device(kernel, ctx, {h_TD, w_VD.values, loss_T});
   check_shape(kernel, "h", h_TD, {t, w_VD.cols()});
   if (loss_T) check_shape(kernel, "loss", loss_T, {t});
   FATHOM_ASSERT(static_cast<int64_t>(target_T.size()) == t);
@@ -59,7 +60,7 @@ HeadLoss checked(Context& ctx, const char* kernel, const ConstTensorView& h_TD,
 
 }  // namespace
 
-double head_loss_forward(Context& ctx, ConstTensorView h_TD, ConstTensorView w_VD,
+double head_loss_forward(Context& ctx, ConstTensorView h_TD, const GemmInput& w_VD,
                          std::span<const int32_t> target_T, TensorView loss_T,
                          GemmPrecision precision) {
   const ArenaScope scope(ctx.arena);
@@ -74,7 +75,7 @@ double head_loss_forward(Context& ctx, ConstTensorView h_TD, ConstTensorView w_V
   return head.total();
 }
 
-double head_loss_forward_backward(Context& ctx, ConstTensorView h_TD, ConstTensorView w_VD,
+double head_loss_forward_backward(Context& ctx, ConstTensorView h_TD, const GemmInput& w_VD,
                                   std::span<const int32_t> target_T, float scale, TensorView loss_T,
                                   TensorView dh_TD, TensorView dw_VD, GemmPrecision precision) {
   constexpr const char* kName = "head_loss_forward_backward";

@@ -1,6 +1,7 @@
 #include "kernels/embedding.h"
 
 #include "kernels/cpu/ops_common.h"
+#include "kernels/stored_weights.h"
 
 namespace fathom::kernels {
 namespace {
@@ -14,14 +15,19 @@ void check_tokens(std::span<const int32_t> token_T, int64_t t, int64_t vocab) {
 
 }  // namespace
 
-void embedding_forward(Context& ctx, ConstTensorView w_VD, std::span<const int32_t> token_T,
+void embedding_forward(Context& ctx, const GemmInput& w_VD, std::span<const int32_t> token_T,
                        TensorView out_TD) {
   constexpr const char* kName = "embedding_forward";
   const int64_t t = out_TD.rows(), d = w_VD.cols();
-  check_same_device(kName, ctx, {w_VD, out_TD});
+  check_same_device(kName, ctx, {w_VD.values, out_TD});
   check_shape(kName, "out", out_TD, {t, d});
   check_tokens(token_T, t, w_VD.rows());
-  const Rows w = rows_of(kName, "w", w_VD);
+  if (w_VD.format != StorageFormat::kF32 && w_VD.format != StorageFormat::kBF16) {
+    for (int64_t i = 0; i < t; ++i)
+      decode_weights(ctx, w_VD.row_range(token_T[i], 1), out_TD.row_range(i, 1));
+    return;
+  }
+  const Rows w = rows_of(kName, "w", w_VD.values);
   const MutableRows out = mutable_rows_of(kName, "out", out_TD);
   for_items(ctx, t, 8 * d, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) ops(ctx).row.copy(at(w, token_T[i]), at(out, i), d);

@@ -15,7 +15,7 @@ Transformer::Transformer(ModelConfig config, const ModelWeights& weights, int64_
 
 TensorView Transformer::embed(const Pass& pass, std::span<const int32_t> token_T) const {
   const TensorView x_TD = pass.alloc_f32(static_cast<int64_t>(token_T.size()), config_.hidden_size);
-  kernels::embedding_forward(pass.ctx, weights_.embed_tokens.weight, token_T, x_TD);
+  kernels::embedding_forward(pass.ctx, weights_.embed_tokens.operand(), token_T, x_TD);
   return x_TD;
 }
 

@@ -56,7 +56,7 @@ void read_window(const BranchStudy& study, const TokenWindows& window, const Bra
   norm_forward(pass, model.weights().norm, static_cast<float>(model.config().rms_norm_eps),
                residual_TD, hidden_TD);
   const TensorView loss_T = ctx.arena.alloc(DType::kF32, {pass.tokens()});
-  kernels::head_loss_forward(ctx, hidden_TD, model.weights().lm_head.weight, window.columns(1),
+  kernels::head_loss_forward(ctx, hidden_TD, model.weights().lm_head.operand(), window.columns(1),
                              loss_T, study.precision);
   losses.insert(losses.end(), loss_T.as<float>(), loss_T.as<float>() + pass.tokens());
 }

@@ -162,7 +162,7 @@ ObjectiveLosses objective_forward(Context& ctx, const Transformer& model,
   const TensorView hidden_TD = model.forward(pass, inputs, {}, saved);
   ObjectiveLosses losses;
   losses.tokens = windows.count();
-  losses.main = kernels::head_loss_forward(ctx, hidden_TD, model.weights().lm_head.weight,
+  losses.main = kernels::head_loss_forward(ctx, hidden_TD, model.weights().lm_head.operand(),
                                            windows.columns(1), {}, options.precision);
   return losses;
 }
