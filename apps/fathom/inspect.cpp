@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "checkpoint/format_size.h"
 #include "checkpoint/model_io.h"
 #include "model/flops.h"
 #include "model/fp8_recipe.h"
@@ -113,6 +114,31 @@ Report training_memory(const ModelConfig& config, const ParameterCount& n,
   return report;
 }
 
+// What the shape takes in each format that `quantize` writes, and the speed that follows at a round
+// bandwidth: that of another machine is in proportion.
+std::vector<Report> format_reports(const ModelConfig& config) {
+  constexpr double kBandwidth = 100e9;
+  const std::pair<const char*, WeightFormat> formats[] = {
+      {"bf16", DType::kBF16},
+      {"fp8", DType::kE4M3},
+      {"int8", WeightFormat::integers(8, 128, true)},
+      {"int4", WeightFormat::integers(4, 128, true)}};
+  std::vector<Report> list;
+  for (const auto& [name, format] : formats) {
+    const FormatSize size = format_size(config, format);
+    const auto bytes = static_cast<double>(size.bytes);
+    const double rate = kBandwidth / size.bytes_per_token;
+    Report r;
+    r.add("format", name);
+    r.add("bytes", static_cast<int64_t>(size.bytes), in_gib(bytes));
+    r.add("bytes_per_token", size.bytes_per_token,
+          fmt::format("{:.3f} GB", size.bytes_per_token / 1e9));
+    r.add("tokens_per_s_at_100_gb_s", rate, fmt::format("{:.1f}", rate));
+    list.push_back(std::move(r));
+  }
+  return list;
+}
+
 }  // namespace
 
 int run_inspect(const GlobalOptions& global, const InspectArguments& options) {
@@ -144,6 +170,7 @@ int run_inspect(const GlobalOptions& global, const InspectArguments& options) {
              fmt::format("{:.4g} GFLOP causal at 4096 tokens, without MTP",
                          training_flops_per_token(config, 4096, true, false) / 1e9));
   if (options.training) report.add("training", training_memory(config, n, options));
+  report.add("formats", format_reports(config));
   report.print(global.json);
   return 0;
 }

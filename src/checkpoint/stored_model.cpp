@@ -96,8 +96,9 @@ std::vector<const MappedFile*> StoredModel::files() const {
 }
 
 void read_parameter(Context& ctx, const Parameter& p, TensorView values) {
-  if (values.rank == 2) return kernels::decode_weights(ctx, p.operand(), values);
-  kernels::copy(ctx, p.weight, values);
+  // A master weight may have a quantized copy beside it: the weight is what counts.
+  if (p.weight) return kernels::copy(ctx, p.weight, values);
+  kernels::decode_weights(ctx, p.quantized, values);
 }
 
 void copy_weights(Context& ctx, const StoredModel& stored, ModelWeights& weights) {
