@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <functional>
+#include <map>
 #include <unordered_map>
 
 #include "base/file.h"

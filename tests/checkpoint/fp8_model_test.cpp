@@ -189,7 +189,7 @@ TEST_F(Fp8Model, RefusesScalesWithoutCodesAndCodesWithoutConfig) {
                {"1 of the weights", std::string(kScale) + " is not part of the model"});
   save_again(DType::kE4M3);
   write_text_file(dir_ / "config.json", wide_config().to_json("bfloat16"));
-  expect_parts(error_of_open(), {"is F8_E4M3, but config.json has no quantization_config"});
+  expect_parts(error_of_open(), {"no quantization_config of quant_method fp8"});
 }
 
 TEST_F(Fp8Model, ComputesWhatItsDequantizedTwinDoes) {

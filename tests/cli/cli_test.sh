@@ -52,6 +52,16 @@ grep -q '"quant_method": "fp8"' random-fp8/config.json || fail 'an FP8 checkpoin
 ok "$fathom" inspect --model random-fp8
 ok "$fathom" generate --model random-fp8 --prompt 'the cat' --max-new-tokens 4 --speculate mtp
 ok "$fathom" eval --model random-fp8 --text text.txt
+for dtype in fp8 int8 int4 bf16; do
+  ok "$fathom" quantize --model random --dtype $dtype --group-size 32 --out random-$dtype-2 --json
+  json out bytes_before bytes relative_rms layers
+  ok "$fathom" generate --model random-$dtype-2 --prompt 'the cat' --max-new-tokens 4
+done
+ok "$fathom" quantize --model random-int4-2 --dtype bf16 --out random-back --eval text.txt --json
+json loss_before loss
+refuses 1 'not an empty directory' "$fathom" quantize --model random --dtype fp8 --out random-fp8-2
+refuses 2 '--group-size' "$fathom" quantize --model random --dtype int4 --group-size 20 --out never
+ok "$fathom" generate --model random-int4-2 --preload --ids 1,2,3 --max-new-tokens 2
 ok "$fathom" train run.toml --out run-fp8 --set model=random-fp8 --set train.steps=1
 
 ok "$fathom" generate --model $model --prompt 'the cat' --max-new-tokens 40 --ignore-eos --json
