@@ -54,7 +54,7 @@ uint64_t write_quantized(Context& ctx, const StoredModel& source, const fs::path
         return values;
       },
       [&](const ParameterInfo& info, ConstTensorView values, const Parameter& stored) {
-        error.add(ctx, info, values, stored);
+        if (is_quantizable(info)) error.add(ctx, info, values, stored);
       });
 }
 

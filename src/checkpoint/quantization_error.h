@@ -20,7 +20,7 @@ class QuantizationError {
     double relative_rms = 0;
   };
 
-  /// values F32, the matrix before.
+  /// info: of a Linear of a layer (is_quantizable); values F32, the matrix before.
   void add(Context& ctx, const ParameterInfo& info, ConstTensorView values,
            const Parameter& stored);
   /// By layer, modules by name.
