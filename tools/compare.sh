@@ -24,10 +24,11 @@ $python tests/oracle/compare_stored.py --fathom "$fathom"
 $python tests/oracle/train_loop.py --fathom "$fathom" --keep-run "$work/run"
 $python tests/oracle/check_tensorboard.py "$work/run"
 for tokenizer in "${FATHOM_V3_TOKENIZER:-../shared/data/deepseek-v3-tokenizer}" \
-  tests/fixtures/tokenizer/small; do
-  [ -f "$tokenizer/tokenizer.json" ] || continue
+  tests/fixtures/tokenizer/small tests/fixtures/tokenizer/tiktoken; do
+  [ -d "$tokenizer" ] || continue
   $python tests/oracle/compare_tokenizer.py --fathom "$fathom" --tokenizer "$tokenizer"
 done
+$python tests/oracle/compare_tokenizer.py --fathom "$fathom" # tiktoken, with ranks of its own
 # Files that the tests write, read back by transformers and the safetensors library.
 for kind in config:model/config_test checkpoint:checkpoint/safetensors_test; do
   mkdir "$work/${kind%%:*}"

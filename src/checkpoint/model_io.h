@@ -86,8 +86,8 @@ uint64_t write_model(Context& ctx, const std::filesystem::path& directory,
                      uint64_t max_shard_bytes, const ParameterValues& values,
                      const EncodedObserver& observe = {});
 
-/// Copies tokenizer.json, and tokenizer_config.json and chat_template.jinja if they stand beside
-/// it. from: a directory that holds them, or the tokenizer.json.
+/// Copies tokenizer.json or else tiktoken.model, and tokenizer_config.json and chat_template.jinja
+/// if they stand beside it. from: a directory that holds them, or the tokenizer file.
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& directory);
 
 }  // namespace fathom

@@ -158,8 +158,14 @@ uint64_t save_random_model(Context& ctx, const fs::path& directory, const ModelC
 }
 
 void copy_tokenizer(const fs::path& from, const fs::path& directory) {
-  const fs::path file = fs::is_directory(from) ? from / "tokenizer.json" : from;
-  write_text_file(directory / "tokenizer.json", read_text_file(file));
+  fs::path file = from;
+  if (fs::is_directory(from)) {
+    const bool tiktoken =
+        !fs::exists(from / "tokenizer.json") && fs::exists(from / "tiktoken.model");
+    file = from / (tiktoken ? "tiktoken.model" : "tokenizer.json");
+  }
+  const char* name_there = file.extension() == ".model" ? "tiktoken.model" : "tokenizer.json";
+  write_text_file(directory / name_there, read_text_file(file));
   for (const char* name : {"tokenizer_config.json", "chat_template.jinja"}) {
     const fs::path beside = file.parent_path() / name;
     if (fs::exists(beside)) write_text_file(directory / name, read_text_file(beside));

@@ -28,16 +28,17 @@ BpeCache::Entry& BpeCache::slot(std::string_view piece) {
   return entries_[XXH3_64bits(piece.data(), piece.size()) & (kSlots - 1)];
 }
 
-Bpe::Bpe(std::span<const int32_t, 256> byte_ids, std::span<const Merge> merges,
-         std::map<std::string, int32_t, std::less<>> whole_pieces)
+Bpe::Bpe(std::span<const int32_t, 256> byte_ids, std::span<const Merge> merges, MergeOrder order,
+         TokenIds whole_pieces)
     : whole_pieces_(std::move(whole_pieces)), rules_(std::bit_ceil(merges.size() * 2 + 2)) {
   std::copy(byte_ids.begin(), byte_ids.end(), byte_ids_.begin());
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const Merge& m = merges[rank];
+  for (size_t i = 0; i < merges.size(); ++i) {
+    const Merge& m = merges[i];
+    const int32_t rank = order == MergeOrder::kByResult ? m.result : static_cast<int32_t>(i);
     const uint64_t pair = pair_key(m.left, m.right);
     size_t at = mix(pair) & (rules_.size() - 1);
     while (rules_[at].pair != kFree && rules_[at].pair != pair) at = (at + 1) & (rules_.size() - 1);
-    rules_[at] = {pair, static_cast<int32_t>(rank), m.result};
+    rules_[at] = {pair, rank, m.result};
   }
 }
 

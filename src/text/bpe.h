@@ -2,14 +2,27 @@
 
 #include <array>
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace fathom {
+
+struct StringHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+};
+using TokenIds = std::unordered_map<std::string, int32_t, StringHash, std::equal_to<>>;
+
+/// Which of two possible merges comes first.
+enum class MergeOrder : uint8_t {
+  kListed,    ///< the one listed first (tokenizer.json)
+  kByResult,  ///< the one whose token has the lower id: its rank in a tiktoken file
+};
 
 /// The pieces that Bpe::encode has met lately and their tokens, so that a common word is merged
 /// once. One entry a slot: a newer piece evicts an older one. One for each thread.
@@ -50,11 +63,11 @@ class Bpe {
 
   Bpe() = default;
   /// byte_ids[b]: the token of the single byte b, negative when the vocabulary lacks it (then
-  /// encode writes the bytes of U+FFFD in its place). merges: lowest rank first; of a pair listed
-  /// twice the later rank counts, as in Hugging Face tokenizers. whole_pieces: a piece found here
-  /// is that one token, whatever the merges say (tokenizer.json's ignore_merges).
+  /// encode writes the bytes of U+FFFD in its place). merges: of a pair listed twice the later one
+  /// counts, as in Hugging Face tokenizers. whole_pieces: a piece found here is that one token,
+  /// whatever the merges say (tiktoken; tokenizer.json's ignore_merges).
   Bpe(std::span<const int32_t, 256> byte_ids, std::span<const Merge> merges,
-      std::map<std::string, int32_t, std::less<>> whole_pieces = {});
+      MergeOrder order = MergeOrder::kListed, TokenIds whole_pieces = {});
 
   /// Appends the tokens of one piece: the merge of lowest rank (leftmost of equals) is applied
   /// until none is left.
@@ -75,7 +88,7 @@ class Bpe {
   void merge_long(Scratch& scratch) const;
 
   std::array<int32_t, 256> byte_ids_{};
-  std::map<std::string, int32_t, std::less<>> whole_pieces_;
+  TokenIds whole_pieces_;
   std::vector<Rule> rules_;  ///< open addressing, linear probing, a power of two
 };
 

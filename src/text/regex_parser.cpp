@@ -133,23 +133,44 @@ class Parser {
 
   RegexNode atom(int depth) {
     if (take("(")) return group(depth);
-    if (take("[")) return set_node(char_class());
+    if (take("[")) return set_node(char_class(depth));
     if (take(".")) return set_node(single('\n').complement());
     if (take("$")) return look_node(single('\n'), false, true);
     if (take("\\z")) return look_node({}, false, true);
-    if (take("\\")) return set_node(escape());
+    if (take("\\")) {
+      if (ignore_case_) fail("an escape within (?i:..) is not supported");
+      return set_node(escape());
+    }
     if (looking_at("^")) fail("^ is not supported");
     if (looking_at("*") || looking_at("+") || looking_at("?") || looking_at("{")) {
       fail("a quantifier with nothing to repeat");
     }
-    return set_node(single(take_code_point()));
+    const uint32_t c = take_code_point();
+    return set_node(ignore_case_ ? both_cases(c) : single(c));
+  }
+
+  /// Simple case folding of the ASCII letters, two of which have a partner beyond ASCII.
+  CodePointSet both_cases(uint32_t c) const {
+    if (c >= 0x80) fail("a letter beyond ASCII within (?i:..) is not supported");
+    const uint32_t lower = c | 0x20;
+    if (lower < 'a' || lower > 'z') return single(c);
+    CodePointSet set({{lower, lower}, {lower - 0x20, lower - 0x20}});
+    if (lower == 's') set.add(single(0x17F));   // long s
+    if (lower == 'k') set.add(single(0x212A));  // Kelvin sign
+    return set;
   }
 
   RegexNode group(int depth) {
     const bool positive = take("?="), negative = !positive && take("?!");
     const bool look = positive || negative;
-    if (!look && !take("?:") && looking_at("?")) fail("this kind of group is not supported");
+    const bool outer_case = ignore_case_;
+    if (!look && take("?i:")) {
+      ignore_case_ = true;
+    } else if (!look && !take("?:") && looking_at("?")) {
+      fail("this kind of group is not supported");
+    }
     RegexNode body = alternatives(depth + 1);
+    ignore_case_ = outer_case;
     if (!take(")")) fail("missing )");
     if (!look) return body;
     while (body.kind == Kind::kSequence && body.children.size() == 1) {
@@ -160,18 +181,29 @@ class Parser {
     return look_node(std::move(body.set), negative, false);
   }
 
-  CodePointSet char_class() {
+  CodePointSet char_class(int depth) {
+    if (depth > kMaxNesting) fail("classes nested too deeply");
+    if (ignore_case_) fail("a class within (?i:..) is not supported");
     const bool negated = take("^");
-    CodePointSet set;
-    bool empty = true;
-    for (; !looking_at("]"); empty = false) {
-      if (looking_at("[")) fail("a class within a class (or an unescaped [) is not supported");
-      if (looking_at("&&")) fail("&& in a class is not supported");
-      class_item(set);
-    }
-    if (empty) fail("an empty class");
+    CodePointSet set = class_items(depth);
+    while (take("&&")) set = set.intersection(class_items(depth));
     at_ += 1;
     return negated ? set.complement() : set;
+  }
+
+  /// The union of the items up to ] or &&.
+  CodePointSet class_items(int depth) {
+    CodePointSet set;
+    bool empty = true;
+    for (; !looking_at("]") && !looking_at("&&"); empty = false) {
+      if (take("[")) {
+        set.add(char_class(depth + 1));
+      } else {
+        class_item(set);
+      }
+    }
+    if (empty) fail("an empty class");
+    return set;
   }
 
   void class_item(CodePointSet& set) {
@@ -254,14 +286,15 @@ class Parser {
     const size_t close = pattern_.find('}', at_);
     if (close == std::string_view::npos) fail("missing }");
     const std::string_view name = pattern_.substr(at_, close - at_);
-    const std::optional<CodePointSet> set = category_set(name);
-    if (!set) fail(fmt::format("\\p{{{}}} is not a general category (L, Lu, N, …)", name));
+    const std::optional<CodePointSet> set = property_set(name);
+    if (!set) fail(fmt::format("\\p{{{}}} is not a general category (L, Lu, N, …) or Han", name));
     at_ = close + 1;
     return negated ? set->complement() : *set;
   }
 
   std::string_view pattern_;
   size_t at_ = 0;
+  bool ignore_case_ = false;  ///< within (?i:..)
 };
 
 }  // namespace

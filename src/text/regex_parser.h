@@ -33,10 +33,10 @@ struct RegexNode {
 };
 
 /// Parses the part of Oniguruma's (Ruby) syntax that tokenizer patterns of the DeepSeek kind are
-/// written in: literals and escapes; classes with ranges, negation, \s \S \d \D \w \W and \p{..} of
-/// a general category; groups, alternatives, greedy, lazy and possessive quantifiers; $ and \z;
-/// and (?=..) (?!..) of a single code point. Throws PatternError naming the offset of anything
-/// else.
+/// written in: literals and escapes; classes with ranges, negation, && and classes within, \s \S \d
+/// \D \w \W and \p{..} of a general category or Han; groups, (?i:..) of ASCII literals,
+/// alternatives, greedy, lazy and possessive quantifiers; $ and \z; and (?=..) (?!..) of a single
+/// code point. Throws PatternError naming the offset of anything else.
 RegexNode parse_regex(std::string_view pattern);
 /// A pattern that matches the text itself.
 RegexNode literal_regex(std::string_view text);

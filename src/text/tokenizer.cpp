@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "text/tiktoken_file.h"
 
 namespace fathom {
 namespace {
@@ -16,6 +17,24 @@ namespace {
 constexpr size_t kChunkBytes = size_t{1} << 16;
 /// What a thread takes at a time.
 constexpr size_t kMinTaskBytes = size_t{1} << 14, kMaxTaskBytes = size_t{1} << 20;
+
+/// A tokenizer.json is preferred: it says more than a tiktoken.model.
+std::filesystem::path find_tokenizer_file(const std::filesystem::path& path) {
+  std::filesystem::path file = path;
+  if (std::filesystem::is_directory(path)) {
+    file = path / "tokenizer.json";
+    if (!std::filesystem::exists(file) && std::filesystem::exists(path / "tiktoken.model")) {
+      file = path / "tiktoken.model";
+    }
+  }
+  if (!std::filesystem::exists(file)) {
+    throw Error(
+        fmt::format("{}: no such file", file.string()),
+        "give a directory that holds a tokenizer.json or a tiktoken.model, or make one with "
+        "fathom tokenizer train");
+  }
+  return file;
+}
 
 }  // namespace
 
@@ -62,15 +81,8 @@ void Tokenizer::Deleter::operator()(ScratchPool* pool) const {
 }
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
-  const bool is_directory = std::filesystem::is_directory(path);
-  const std::filesystem::path directory = is_directory ? path : path.parent_path();
-  const std::filesystem::path file = is_directory ? path / "tokenizer.json" : path;
-  if (!std::filesystem::exists(file)) {
-    throw Error(fmt::format("{}: no such file", file.string()),
-                "give a directory that holds a tokenizer.json, or make one with "
-                "fathom tokenizer train");
-  }
-  TokenizerFile parsed = parse_tokenizer_json(MappedFile(file).text(), file.string());
+  const std::filesystem::path file = find_tokenizer_file(path);
+  const std::filesystem::path directory = file.parent_path();
   TokenizerConfig config;
   const std::filesystem::path config_file = directory / "tokenizer_config.json";
   if (std::filesystem::exists(config_file)) {
@@ -78,6 +90,10 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   }
   const std::filesystem::path template_file = directory / "chat_template.jinja";
   if (std::filesystem::exists(template_file)) config.chat_template = read_text_file(template_file);
+  const MappedFile mapped(file);
+  TokenizerFile parsed = file.extension() == ".model"
+                             ? parse_tiktoken_model(mapped.text(), file.string(), config)
+                             : parse_tokenizer_json(mapped.text(), file.string());
   return {std::move(parsed), std::move(config), path.string()};
 }
 
@@ -86,6 +102,13 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& source,
   TokenizerConfig settings;
   if (!config.empty()) settings = parse_tokenizer_config(config, source + " (tokenizer_config)");
   return {parse_tokenizer_json(json, source), std::move(settings), source};
+}
+
+Tokenizer Tokenizer::from_tiktoken(std::string_view ranks, const std::string& source,
+                                   std::string_view config) {
+  TokenizerConfig settings = parse_tokenizer_config(config, source + " (tokenizer_config)");
+  TokenizerFile file = parse_tiktoken_model(ranks, source, settings);
+  return {std::move(file), std::move(settings), source};
 }
 
 Tokenizer::Tokenizer(TokenizerFile file, TokenizerConfig config, std::string source)
@@ -104,21 +127,23 @@ Tokenizer::Tokenizer(TokenizerFile file, TokenizerConfig config, std::string sou
 }
 
 Bpe Tokenizer::make_bpe() const {
-  std::map<std::string, int32_t, std::less<>> whole;
+  TokenIds whole;
   if (file_.ignore_merges) {
+    std::vector<bool> added(file_.bytes.size());
+    for (const AddedToken& token : file_.added_tokens) added[static_cast<size_t>(token.id)] = true;
+    whole.reserve(file_.bytes.size());
     for (size_t id = 0; id < file_.bytes.size(); ++id) {
-      whole.emplace(file_.bytes[id], static_cast<int32_t>(id));
+      if (!added[id]) whole.emplace(file_.bytes[id], static_cast<int32_t>(id));
     }
-    for (const AddedToken& token : file_.added_tokens) whole.erase(token.content);
   }
-  return Bpe(file_.byte_ids, file_.merges, std::move(whole));
+  return Bpe(file_.byte_ids, file_.merges, file_.merge_order, std::move(whole));
 }
 
 int32_t Tokenizer::config_id(const char* field, const std::optional<std::string>& token) const {
   if (!token) return -1;
   const std::optional<int32_t> id = id_of(*token);
   if (!id) {
-    throw Error(fmt::format("{}: tokenizer_config.json: {} is \"{}\", which tokenizer.json lacks",
+    throw Error(fmt::format("{}: tokenizer_config.json: {} is \"{}\", which the tokenizer lacks",
                             source_, field, *token),
                 "the two files must come from the same tokenizer");
   }

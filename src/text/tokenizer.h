@@ -23,8 +23,9 @@ struct EncodeOptions {
   bool parse_special = false;
 };
 
-/// Byte-level BPE from a tokenizer.json of the DeepSeek kind; ids equal those of Hugging Face
-/// tokenizers (with both options on). Immutable; any number of threads may use one.
+/// Byte-level BPE from a tokenizer.json of the DeepSeek kind, or from a tiktoken.model as Moonlight
+/// and Kimi-K2 have; ids equal those of Hugging Face tokenizers and of tiktoken (with both options
+/// on). Immutable; any number of threads may use one.
 ///
 /// Text need not be UTF-8: a byte that belongs to no valid sequence is treated as an unassigned
 /// code point of one byte, so that decode(encode(x)) == x for all bytes x. (Hugging Face refuses
@@ -32,12 +33,17 @@ struct EncodeOptions {
 /// that UTF-8 never uses, U+FFFD is encoded instead.
 class Tokenizer {
  public:
-  /// path: a directory with tokenizer.json and, where present, tokenizer_config.json; or a
-  /// tokenizer.json (its directory's tokenizer_config.json is read too).
+  /// path: a directory with tokenizer.json, or else tiktoken.model, and beside it
+  /// tokenizer_config.json and chat_template.jinja where there are such; or the file itself. Which
+  /// kind of tokenizer it is follows from the file, never from tokenizer_class.
   static Tokenizer load(const std::filesystem::path& path);
   /// source: named in errors. config: the text of a tokenizer_config.json, or empty.
   static Tokenizer from_json(std::string_view json, const std::string& source,
                              std::string_view config = {});
+
+  /// The same from the text of a tiktoken.model; config must list its special tokens.
+  static Tokenizer from_tiktoken(std::string_view ranks, const std::string& source,
+                                 std::string_view config);
 
   std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
   /// The same ids; the text is cut at places where that provably changes nothing.
@@ -54,7 +60,7 @@ class Tokenizer {
   /// Tokens of the file, added ones included: ids are 0 to vocab_size() - 1. A model's vocabulary
   /// may be padded beyond.
   int32_t vocab_size() const { return static_cast<int32_t>(file_.bytes.size()); }
-  /// token: as spelled in tokenizer.json.
+  /// token: as spelled in tokenizer.json, where each byte is one printable code point.
   std::optional<int32_t> id_of(std::string_view token) const;
   /// As id_of, but a missing token is an Error.
   int32_t require_id(std::string_view token) const;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -402,6 +403,33 @@ std::string read_chat_template(const Field& field) {
   return {};
 }
 
+/// Its flags may be absent here: Hugging Face then takes them as false.
+AddedToken read_listed_token(const std::string& id, const Field& field) {
+  AddedToken token;
+  const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), token.id);
+  if (error != std::errc() || end != id.data() + id.size() || token.id < 0) {
+    field.fail("the key is not a token id");
+  }
+  token.content = field.at("content").string();
+  if (token.content.empty()) field.at("content").fail("an empty token");
+  const auto flag = [&](const char* key) { return read_flag(field.get(key)).value_or(false); };
+  token.special = flag("special");
+  token.normalized = flag("normalized");
+  token.single_word = flag("single_word");
+  token.lstrip = flag("lstrip");
+  token.rstrip = flag("rstrip");
+  return token;
+}
+
+std::vector<AddedToken> read_added_tokens_decoder(const Field& table) {
+  std::vector<AddedToken> tokens;
+  if (table.is_null()) return tokens;
+  for (const auto& [id, entry] : table.object().json().items()) {
+    tokens.push_back(read_listed_token(id, table.at(id.c_str())));
+  }
+  return tokens;
+}
+
 }  // namespace
 
 TokenizerFile parse_tokenizer_json(std::string_view json, const std::string& source) {
@@ -439,6 +467,7 @@ TokenizerConfig parse_tokenizer_config(std::string_view json, const std::string&
   config.eos_token = read_token_name(root.get("eos_token"));
   config.pad_token = read_token_name(root.get("pad_token"));
   config.chat_template = read_chat_template(root.get("chat_template"));
+  config.added_tokens = read_added_tokens_decoder(root.get("added_tokens_decoder"));
   return config;
 }
 

@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "text/added_tokens.h"
@@ -14,19 +13,15 @@
 
 namespace fathom {
 
-struct StringHash {
-  using is_transparent = void;
-  size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
-};
-using TokenIds = std::unordered_map<std::string, int32_t, StringHash, std::equal_to<>>;
-
-/// What a tokenizer.json says, checked: ids are 0 to n-1 without holes or doubles, every merge
-/// names tokens of the vocabulary, and no setting is one that Fathom would have to ignore.
+/// What a tokenizer.json or tiktoken.model says, checked: ids are 0 to n-1 without holes or
+/// doubles, every merge names tokens of the vocabulary, and no setting is one that Fathom would
+/// have to ignore.
 struct TokenizerFile {
-  TokenIds ids;                         ///< by spelling in the file; added tokens included
+  TokenIds ids;                         ///< by spelling in tokenizer.json; added tokens included
   std::vector<std::string> bytes;       ///< by id: what the token decodes to
   std::array<int32_t, 256> byte_ids{};  ///< the tokens of single bytes; -1: none
   std::vector<Bpe::Merge> merges;
+  MergeOrder merge_order = MergeOrder::kListed;
   bool ignore_merges = false;
   std::vector<AddedToken> added_tokens;
   std::vector<SplitStep> split_steps;
@@ -38,6 +33,9 @@ struct TokenizerConfig {
   std::optional<bool> add_bos_token, add_eos_token;
   std::optional<std::string> bos_token, eos_token, pad_token;
   std::string chat_template;
+  /// added_tokens_decoder, by id: the special tokens of a tiktoken.model. A tokenizer.json has its
+  /// own list, which alone counts.
+  std::vector<AddedToken> added_tokens;
 };
 
 /// Throw Error naming `source`, the field, its value and what to do.

@@ -136,6 +136,12 @@ CodePointSet CodePointSet::complement() const {
   return out;
 }
 
+CodePointSet CodePointSet::intersection(const CodePointSet& other) const {
+  CodePointSet either = complement();
+  either.add(other.complement());
+  return either.complement();
+}
+
 bool CodePointSet::contains(uint32_t c) const {
   const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), c,
                                       [](uint32_t v, const auto& r) { return v < r.first; });
@@ -155,6 +161,11 @@ std::optional<CodePointSet> category_set(std::string_view name) {
   }
   if (!known) return std::nullopt;
   return CodePointSet(std::move(ranges));
+}
+
+std::optional<CodePointSet> property_set(std::string_view name) {
+  if (name == "Han") return CodePointSet({kHanRanges.begin(), kHanRanges.end()});
+  return category_set(name);
 }
 
 const CodePointSet& white_space_set() {

@@ -42,6 +42,7 @@ class CodePointSet {
 
   void add(const CodePointSet& other);
   CodePointSet complement() const;
+  CodePointSet intersection(const CodePointSet& other) const;
   const std::vector<CodePointRange>& ranges() const { return ranges_; }
   bool contains(uint32_t code_point) const;
 
@@ -52,6 +53,8 @@ class CodePointSet {
 
 /// A general category or its group, "Lu" or "L"; nothing when there is no such name.
 std::optional<CodePointSet> category_set(std::string_view name);
+/// What \p{name} matches: a category, or the script Han (the one that tokenizer patterns name).
+std::optional<CodePointSet> property_set(std::string_view name);
 const CodePointSet& white_space_set();
 const CodePointSet& word_set();
 

@@ -19,5 +19,7 @@ extern const std::span<const uint32_t> kCategoryRuns;
 /// What \s and \w match.
 extern const std::span<const CodePointRange> kWhiteRanges;
 extern const std::span<const CodePointRange> kWordRanges;
+/// The script Han, \p{Han}.
+extern const std::span<const CodePointRange> kHanRanges;
 
 }  // namespace fathom

@@ -3,8 +3,9 @@
     python make_tokenizer_fixtures.py --v3 DIR_OF_THE_DEEPSEEK_V3_TOKENIZER [--out DIR]
 
 small/      a byte-level BPE trained here by Hugging Face on the sentences below
-cases.json  texts and their ids by small and by the DeepSeek-V3 tokenizer; a CRC-32 of the ids of
-            every block of 4096 code points
+tiktoken/   a tiktoken.model in the layout of Moonlight and Kimi-K2, trained on the same
+cases.json  texts and their ids by small, by tiktoken and by the DeepSeek-V3 tokenizer; a CRC-32 of
+            the ids of every block of 4096 code points
 splits.json patterns, behaviors and the pieces they leave
 added.json  added tokens with every flag, and texts with them
 """
@@ -16,7 +17,10 @@ import struct
 import zlib
 from pathlib import Path
 
+import tiktoken
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+import tiktoken_model
 
 PATTERNS = [
     r"\p{N}{1,3}",
@@ -54,6 +58,8 @@ ODD = [
     "hello" * 60, "ab" * 400, "-" * 300, " " * 200 + "x", "\n" * 150, "=" * 40 + "\n" + "=" * 40,
     "".join(SPECIAL), "x<｜User｜>Hi<｜Assistant｜>Yo<｜end▁of▁sentence｜>", "<｜User｜", "<｜Userx｜>",
     "<｜<｜User｜>｜>", "<<｜User｜>>", " <｜fim▁begin｜> a <｜fim▁hole｜> b <｜fim▁end｜> ",
+    "[BOS]<|im_user|>user<|im_middle|>Hi<|im_end|>", "<|im_end|", "<|reserved_token_1<|im_end|>",
+    "'S 'T we'RE'VE I'M they'LL he'D x'ſ x'St", "漢A字b々〇〸ㄅ한x", "ABCdefGHI camelCaseHTMLx Xx",
     "<|User|>", "<｜place▁holder▁no▁7｜><｜place▁holder▁no▁77｜><｜place▁holder▁no▁777｜><|EOT|>",
 ]
 
@@ -90,6 +96,8 @@ def train_small():
 
 
 def encode(tokenizer, text):
+    if isinstance(tokenizer, tiktoken.Encoding):
+        return tokenizer.encode(text, allowed_special="all")
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
@@ -163,7 +171,9 @@ def main():
     (args.out / "small" / "tokenizer_config.json").write_text(
         json.dumps(config, ensure_ascii=False, indent=2) + "\n")
     v3 = Tokenizer.from_file(str(args.v3 / "tokenizer.json"))
-    for name, content in (("cases", make_cases({"small": small, "v3": v3})),
+    tiktoken_model.make(args.out / "tiktoken", SENTENCES + ODD, 900)
+    kimi = tiktoken_model.load(args.out / "tiktoken")
+    for name, content in (("cases", make_cases({"small": small, "tiktoken": kimi, "v3": v3})),
                           ("splits", make_splits()), ("added", make_added(small))):
         text = json.dumps(content, separators=(",", ":"))
         (args.out / f"{name}.json").write_text(text + "\n")

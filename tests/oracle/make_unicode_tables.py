@@ -72,14 +72,15 @@ def main():
                 [f'"{name}"' for name in CATEGORIES])
     print_array("constexpr uint32_t kCategoryRunData[]",
                 [f"{c << 8 | CATEGORIES.index(category[c]):#x}" for c in starts])
-    for name, pattern in (("White", r"\s"), ("Word", r"\w")):
+    for name, pattern in (("White", r"\s"), ("Word", r"\w"), ("Han", r"\p{Han}")):
         found = runs(members(pattern))
         print_array(f"constexpr CodePointRange k{name}RangeData[]",
                     [f"{{{a:#x}, {b:#x}}}" for a, b in found])
     print("// clang-format on")
     print("const std::span<const uint32_t> kCategoryRuns = kCategoryRunData;")
     print("const std::span<const CodePointRange> kWhiteRanges = kWhiteRangeData;")
-    print("const std::span<const CodePointRange> kWordRanges = kWordRangeData;\n")
+    print("const std::span<const CodePointRange> kWordRanges = kWordRangeData;")
+    print("const std::span<const CodePointRange> kHanRanges = kHanRangeData;\n")
     print("}  // namespace fathom")
 
 

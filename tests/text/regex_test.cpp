@@ -35,10 +35,11 @@ TEST(Regex, BacktracksByCodePoints) {
 
 TEST(Regex, NamesWhatItCannotRead) {
   for (const char* pattern :
-       {"(",           ")",       "[",      "[]",      "a**",    "*",        "a{2",
-        "a{3,2}",      "(?<=a)b", "(?=ab)", "\\b",     "^a",     "\\p{Han}", "\\p{",
-        "[a-\\d]",     "[z-a]",   "[[a]]",  "\\",      "(?i:a)", "a{1001}",  "(?:a?)*",
-        "\\x{110000}", "[a&&b]",  "(?=a)+", "(?:ab)++"}) {
+       {"(",          ")",           "[",        "[]",       "a**",     "*",
+        "a{2",        "a{3,2}",      "(?<=a)b",  "(?=ab)",   "\\b",     "^a",
+        "\\p{Greek}", "\\p{",        "[a-\\d]",  "[z-a]",    "[[a]",    "\\",
+        "(?i:\\d)",   "(?i:é)",      "(?i:[a])", "a{1001}",  "(?:a?)*", "[a&&]",
+        "[&&b]",      "\\x{110000}", "(?=a)+",   "(?:ab)++", "(?-i:a)", "(?i)a"}) {
     EXPECT_THROW(Regex(parse_regex(pattern)), Error) << pattern;
   }
   EXPECT_THROW(parse_regex(std::string(1000, '(')), Error);
@@ -48,6 +49,23 @@ TEST(Regex, NamesWhatItCannotRead) {
   } catch (const Error& e) {
     EXPECT_STREQ(e.what(), "pattern \"ab\\q\", offset 4: \\q is not supported");
   }
+}
+
+TEST(Regex, ClassesWithinClasses) {
+  EXPECT_EQ(find("[a-z&&[^m-p]]+", "xyzmno"), (TextSpan{0, 3}));
+  EXPECT_EQ(find("[a[cd]e]+", "bacedb"), (TextSpan{1, 5}));
+  EXPECT_EQ(find("[^a-z&&[b]]", "ba"), (TextSpan{1, 2}));
+  EXPECT_EQ(find("[\\p{L}&&[^\\p{Han}]]+", "中é中"), (TextSpan{3, 5}));
+  EXPECT_EQ(find("[\\p{Han}]+", "aあ中々〇x"), (TextSpan{4, 13}));
+  EXPECT_THROW(parse_regex(std::string(1000, '[')), Error);
+}
+
+TEST(Regex, IgnoresCaseOnRequest) {
+  EXPECT_EQ(find("(?i:'s|'LL)", "x'Ll"), (TextSpan{1, 4}));
+  EXPECT_EQ(find("(?i:'s)", "'ſ"), (TextSpan{0, 3}));
+  EXPECT_EQ(find("(?i:k)", "\u212A"), (TextSpan{0, 3}));
+  EXPECT_EQ(find("(?i:a)b", "AB"), (TextSpan{SIZE_MAX, SIZE_MAX}));
+  EXPECT_EQ(find("(?i:(?:x)|1)y", "1y"), (TextSpan{0, 2}));
 }
 
 TEST(Regex, EndlessBacktrackingIsAnError) {
