@@ -29,6 +29,7 @@ for tokenizer in "${FATHOM_V3_TOKENIZER:-../shared/data/deepseek-v3-tokenizer}" 
   $python tests/oracle/compare_tokenizer.py --fathom "$fathom" --tokenizer "$tokenizer"
 done
 $python tests/oracle/compare_tokenizer.py --fathom "$fathom" # tiktoken, with ranks of its own
+$python tests/oracle/compare_chat_template.py --fathom "$fathom"
 # Files that the tests write, read back by transformers and the safetensors library.
 for kind in config:model/config_test checkpoint:checkpoint/safetensors_test; do
   mkdir "$work/${kind%%:*}"

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/setup.sh build fuzz
-tools/build.sh fuzz config_fuzz expert_loads_fuzz gguf_fuzz safetensors_fuzz tokenizer_fuzz
+tools/build.sh fuzz chat_fuzz config_fuzz expert_loads_fuzz gguf_fuzz safetensors_fuzz tokenizer_fuzz
 mapfile -t fuzzers < <(find build/fuzz/tests -name '*_fuzz' -type f -executable | sort)
 [ ${#fuzzers[@]} -gt 0 ] || { echo "no fuzz targets were built" >&2; exit 1; }
 

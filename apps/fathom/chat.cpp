@@ -1,10 +1,14 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "chat_view.h"
 #include "generation.h"
 #include "line_editor.h"
 #include "text/chat_template.h"
@@ -13,106 +17,189 @@ namespace fathom::app {
 namespace {
 
 constexpr const char* kHelp =
-    "  /reset        forget the conversation\n"
-    "  /save FILE    write the conversation to a file\n"
-    "  /help         this text\n"
-    "  /quit         leave (also Ctrl-D)\n"
-    "  \"\"\"           begin and end a message of several lines\n"
-    "  Ctrl-C        stop a reply\n";
+    "  /reset           forget the conversation\n"
+    "  /system TEXT     set the system text, and forget the conversation\n"
+    "  /save FILE       write the conversation: as JSON if FILE ends in .json, else as the prompt\n"
+    "  /thinking on|off let the model reason first, where it has the choice\n"
+    "  /stats           print tokens and speed after each reply, or stop doing so\n"
+    "  /help            this text\n"
+    "  /quit            leave (also Ctrl-D)\n"
+    "  \"\"\"              begin and end a message of several lines; a backslash at the end of a\n"
+    "                   line continues it, and what is pasted at once is one message\n"
+    "  Ctrl-C           stop a reply, or forget the line\n"
+    "  A message that begins with / is written with a blank before it.\n";
 
-// A conversation on the terminal. The engine keeps what it has read from turn to turn.
+nlohmann::ordered_json to_json(const ChatMessage& message) {
+  nlohmann::ordered_json json = {{"role", message.role}, {"content", message.content}};
+  if (!message.reasoning.empty()) json["reasoning_content"] = message.reasoning;
+  return json;
+}
+
+// A conversation with the user. The engine keeps what it has read from turn to turn.
 class Chat {
  public:
   Chat(const GlobalOptions& global, const ChatArguments& arguments)
       : arguments_(arguments),
+        system_(arguments.system),
+        stats_(arguments.stats),
         generation_(global, arguments.model, arguments.sampling, 0),
-        template_(generation_.tokenizer()) {
+        template_(generation_.tokenizer(), arguments.chat_template) {
+    options_.thinking = arguments.thinking;
+    const ChatMessage probe[] = {{"user", "x"}};
+    template_.encode(probe, options_);  // an option that the template lacks is said now
     reset();
   }
 
   void run() {
     LineEditor editor;
-    if (editor.interactive()) fmt::print("{}: /help lists the commands\n", arguments_.model);
-    while (const std::optional<std::string> message = read_message(editor)) {
+    if (editor.interactive()) {
+      fmt::print("{} ({}): /help lists the commands\n", arguments_.model, template_.format().name);
+    }
+    while (const std::optional<std::string> message = editor.read_message()) {
       if (message->empty()) continue;
-      if (message->front() == '/') {
-        if (!command(*message)) return;
-      } else {
+      if (!message->starts_with('/')) {
         reply(*message);
+      } else if (!command(*message)) {
+        return;
       }
     }
   }
 
  private:
-  static constexpr std::string_view kFence = "\"\"\"";
-
-  // One line, or what stands between two lines of """.
-  static std::optional<std::string> read_message(LineEditor& editor) {
-    std::optional<std::string> line = editor.read("> ");
-    if (!line || *line != kFence) return line;
-    std::string message;
-    while ((line = editor.read(". ")) && *line != kFence)
-      message += (message.empty() ? "" : "\n") + *line;
-    return message;
-  }
-
   void reset() {
     messages_.clear();
-    if (!arguments_.system.empty()) messages_.push_back({"system", arguments_.system});
+    if (!system_.empty()) messages_.push_back({"system", system_});
   }
 
   // False: leave.
   bool command(const std::string& line) {
-    if (line == "/quit" || line == "/exit") return false;
-    if (line == "/reset") {
+    const size_t blank = std::min(line.find(' '), line.size());
+    const std::string name = line.substr(0, blank);
+    const std::string rest = line.substr(std::min(blank + 1, line.size()));
+    if (name == "/quit" || name == "/exit") return false;
+    if (name == "/reset") {
       reset();
       fmt::print("(forgotten)\n");
-    } else if (line.starts_with("/save ")) {
-      save(line.substr(6));
+    } else if (name == "/system") {
+      system_ = rest;
+      reset();
+      fmt::print("(begun anew)\n");
+    } else if (name == "/save" && !rest.empty()) {
+      save(rest);
+    } else if (name == "/thinking" && (rest == "on" || rest == "off")) {
+      set_thinking(rest == "on");
+    } else if (name == "/stats") {
+      stats_ = !stats_;
+      fmt::print("(statistics {})\n", stats_ ? "on" : "off");
     } else {
+      if (name != "/help") fmt::print("{} is not a command:\n", line);
       fmt::print("{}", kHelp);
     }
     return true;
   }
 
+  void set_thinking(bool on) {
+    if (!template_.format().has_thinking_switch) {
+      fmt::print("({} has no such choice)\n", template_.format().name);
+      return;
+    }
+    options_.thinking = on;
+    fmt::print("(thinking {})\n", on ? "on" : "off");
+  }
+
+  std::string conversation(const std::string& path) const {
+    if (!path.ends_with(".json")) {
+      ChatOptions options = options_;
+      options.add_generation_prompt = false;
+      return template_.render(messages_, options);
+    }
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const ChatMessage& message : messages_) list.push_back(to_json(message));
+    const auto replace = nlohmann::ordered_json::error_handler_t::replace;
+    return nlohmann::ordered_json{{"messages", list}}.dump(2, ' ', false, replace) + "\n";
+  }
+
   void save(const std::string& path) const {
     try {
-      write_text_file(path, template_.render(messages_, false));
+      write_text_file(path, conversation(path));
       fmt::print("(saved {})\n", path);
     } catch (const Error& e) {  // a wrong path must not end the conversation
       fmt::print("{}\n", e.what());
     }
   }
 
-  void reply(const std::string& message) {
-    messages_.push_back({"user", message});
+  GenerateOptions request() const {
     GenerateOptions request = generation_.options();
     request.max_new_tokens = arguments_.max_new_tokens;
     request.reuse_cache = true;
-    std::string text;
+    // Tags that some tokenizers list as special are shown all the same: the view looks for them.
+    const Tokenizer& tokenizer = generation_.tokenizer();
+    request.token_text = [plain = request.token_text, open = tokenizer.id_of("<think>"),
+                          close = tokenizer.id_of("</think>")](int32_t id) -> std::string {
+      return id == open ? "<think>" : id == close ? "</think>" : plain(id);
+    };
+    return request;
+  }
+
+  void reply(const std::string& message) {
+    messages_.push_back({"user", message});
     try {
-      const InterruptGuard interrupt;
-      const GenerateResult result =
-          fathom::generate(generation_.engine(), template_.encode(messages_, true), request,
-                           [&](const GeneratedToken& token) {
-                             std::fwrite(token.text.data(), 1, token.text.size(), stdout);
-                             std::fflush(stdout);
-                             text += token.text;
-                             return !interrupt.requested();
-                           });
-      fmt::print("\n");
-      if (result.finish_reason == FinishReason::kLength) fmt::print("(cut at the limit)\n");
+      answer();
     } catch (const Error& e) {
       messages_.pop_back();
-      fmt::print("{}; /reset starts anew\n", e.what());
-      return;
+      fmt::print("{} ({}); /reset starts anew\n", e.what(), e.hint());
     }
-    messages_.push_back({"assistant", text});
+    std::fflush(stdout);
+  }
+
+  void answer() {
+    const std::vector<int32_t> prompt = template_.encode(messages_, options_);
+    const int32_t end = template_.end_of_turn();
+    ReplyView view(template_.opens_thinking(options_));
+    bool ended = false;
+    const InterruptGuard interrupt;
+    const GenerateResult result =
+        fathom::generate(generation_.engine(), prompt, request(), [&](const GeneratedToken& token) {
+          view.add(token.text);
+          ended = token.id == end;
+          return !ended && !interrupt.requested();
+        });
+    view.finish();
+    messages_.push_back(
+        {.role = "assistant", .content = view.content(), .reasoning = view.reasoning()});
+    explain_end(result, ended);
+    if (stats_) print_stats(result);
+  }
+
+  void explain_end(const GenerateResult& result, bool ended) const {
+    if (ended || result.finish_reason == FinishReason::kStop) return;
+    const int64_t context = generation_.max_context();
+    const bool full = result.prompt_tokens + static_cast<int64_t>(result.ids.size()) >= context;
+    if (result.finish_reason == FinishReason::kInterrupted) {
+      fmt::print("(stopped)\n");
+    } else if (full) {
+      fmt::print("(the context of {} tokens is full; /reset starts anew)\n", context);
+    } else {
+      fmt::print("(cut after {} tokens: --max-new-tokens)\n", result.ids.size());
+    }
+  }
+
+  static void print_stats(const GenerateResult& r) {
+    fmt::print(
+        "({} prompt tokens, {} of them read before; {} new; prefill {:.1f} tokens/s, decode "
+        "{:.1f} tokens/s",
+        r.prompt_tokens, r.reused_tokens, r.ids.size(), r.prefill_tokens_per_s(),
+        r.decode_tokens_per_s());
+    if (r.mtp.drafted > 0) fmt::print("; {} of {} drafts accepted", r.mtp.accepted, r.mtp.drafted);
+    fmt::print(")\n");
   }
 
   const ChatArguments& arguments_;
+  std::string system_;
+  bool stats_;
   Generation generation_;
   ChatTemplate template_;
+  ChatOptions options_;
   std::vector<ChatMessage> messages_;
 };
 

@@ -65,8 +65,32 @@ void add_doctor(CommandLine& c) {
                   "Model directory, config.json or preset to predict decode speed for");
 }
 
+void add_chat_template(CLI::App* sub, std::string& name, std::optional<bool>& thinking) {
+  sub->add_option("--chat-template", name,
+                  "Format of the conversation (default: as the model's chat_template says)");
+  CLI::Option* on = sub->add_flag_callback(
+      "--thinking", [&thinking] { thinking = true; },
+      "Let the model reason first, where it has the choice (DeepSeek-V3.1)");
+  sub->add_flag_callback(
+         "--no-thinking", [&thinking] { thinking = false; }, "Do not")
+      ->excludes(on);
+}
+
+void add_tokenizer_render(CommandLine& c, CLI::App& tokenizer) {
+  CLI::App* sub = command(tokenizer, "render", "Conversation to prompt, as chat does it");
+  TokenizerRenderArguments& o = options_of(c, sub, run_tokenizer_render);
+  add_model(sub, o.model);
+  sub->add_option("--messages", o.messages,
+                  "JSON files: messages and tools as in the OpenAI format")
+      ->required();
+  add_chat_template(sub, o.chat_template, o.thinking);
+  sub->add_flag("--no-generation-prompt", o.no_generation_prompt,
+                "Stop before the marker that begins a reply");
+}
+
 void add_tokenizer(CommandLine& c) {
-  CLI::App* sub = command(c.app, "tokenizer", "Train a tokenizer, encode, decode");
+  CLI::App* sub =
+      command(c.app, "tokenizer", "Train a tokenizer, encode, decode, render conversations");
   sub->require_subcommand(1);
   CLI::App* train = command(*sub, "train", "Train a byte-level BPE tokenizer on text files");
   TokenizerTrainArguments& t = options_of(c, train, run_tokenizer_train);
@@ -91,6 +115,7 @@ void add_tokenizer(CommandLine& c) {
   add_model(decode, d.model);
   add_ids(decode, d.ids)->required();
   decode->add_flag("--skip-special", d.skip_special, "Leave out special tokens");
+  add_tokenizer_render(c, *sub);
 }
 
 void add_init(CommandLine& c) {
@@ -210,9 +235,11 @@ void add_chat(CommandLine& c) {
   ChatArguments& o = options_of(c, sub, run_chat);
   add_model(sub, o.model);
   sub->add_option("--system", o.system, "System text");
-  sub->add_option("--max-new-tokens", o.max_new_tokens, "Longest reply")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_chat_template(sub, o.chat_template, o.thinking);
+  sub->add_flag("--stats", o.stats, "Print tokens and speed after each reply");
+  sub->add_option("--max-new-tokens", o.max_new_tokens,
+                  "Longest reply (default: until the context is full)")
+      ->check(CLI::PositiveNumber);
   add_sampling(sub, o.sampling);
 }
 

@@ -10,6 +10,7 @@
 #include "generation.h"
 #include "model_argument.h"
 #include "report.h"
+#include "text/stream_decoder.h"
 
 namespace fathom::app {
 namespace {
@@ -69,16 +70,20 @@ int run_generate(const GlobalOptions& global, const GenerateArguments& options) 
   request.ignore_eos = options.ignore_eos;
   request.stop = options.stop;
   if (options.logprobs >= 0) request.top_logprobs = options.logprobs;
+  Utf8Stream utf8;
+  const auto show = [&](const std::string& text) {
+    if (!global.json) std::fwrite(text.data(), 1, text.size(), stdout);
+  };
   const InterruptGuard interrupt;
   const GenerateResult result =
       fathom::generate(generation.engine(), prompt, request, [&](const GeneratedToken& token) {
-        if (!global.json) {
-          std::fwrite(token.text.data(), 1, token.text.size(), stdout);
-          std::fflush(stdout);
-        }
+        show(utf8.add(token.text));
+        std::fflush(stdout);
         return !interrupt.requested();
       });
-  if (!global.json) std::fputs("\n\n", stdout);
+  show(utf8.finish() + "
+
+");
   make_report(result, generation.memory(), global.json).print(global.json);
   return result.finish_reason == FinishReason::kInterrupted ? 130 : 0;
 }

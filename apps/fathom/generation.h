@@ -22,6 +22,7 @@ class Generation {
   Engine& engine() { return *engine_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const ModelConfig& config() const { return stored_.config; }
+  int64_t max_context() const { return engine_->max_context(); }
   /// Sampler, speculation and token texts; the caller adds lengths and stop strings.
   GenerateOptions options() const;
   /// weights_bytes as stored, cache_bytes and workspace_bytes held now, and the largest resident size

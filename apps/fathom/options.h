@@ -35,6 +35,13 @@ struct TokenizerDecodeArguments {
   bool skip_special = false;
 };
 
+struct TokenizerRenderArguments {
+  std::string model, chat_template;
+  std::vector<std::string> messages;
+  std::optional<bool> thinking;
+  bool no_generation_prompt = false;
+};
+
 struct InitArguments {
   std::string model, out, tokenizer;
   std::string dtype = "bf16";
@@ -88,8 +95,10 @@ struct GenerateArguments {
   SamplingArguments sampling;
 };
 struct ChatArguments {
-  std::string model, system;
-  int64_t max_new_tokens = 512;
+  std::string model, system, chat_template;
+  std::optional<bool> thinking;
+  bool stats = false;
+  int64_t max_new_tokens = 0;  ///< 0: until the context is full
   SamplingArguments sampling;
 };
 
@@ -112,6 +121,7 @@ int run_doctor(const GlobalOptions&, const DoctorArguments&);
 int run_tokenizer_train(const GlobalOptions&, const TokenizerTrainArguments&);
 int run_tokenizer_encode(const GlobalOptions&, const TokenizerEncodeArguments&);
 int run_tokenizer_decode(const GlobalOptions&, const TokenizerDecodeArguments&);
+int run_tokenizer_render(const GlobalOptions&, const TokenizerRenderArguments&);
 int run_init(const GlobalOptions&, const InitArguments&);
 int run_quantize(const GlobalOptions&, const QuantizeArguments&);
 int run_train(const GlobalOptions&, const TrainArguments&);

@@ -11,6 +11,8 @@
 #include "report.h"
 #include "session.h"
 #include "text/bpe_trainer.h"
+#include "text/chat_json.h"
+#include "text/chat_template.h"
 
 namespace fathom::app {
 namespace fs = std::filesystem;
@@ -62,6 +64,29 @@ int run_tokenizer_decode(const GlobalOptions& global, const TokenizerDecodeArgum
   }
   Report report;
   report.add("text", text);
+  report.print(true);
+  return 0;
+}
+
+int run_tokenizer_render(const GlobalOptions& global, const TokenizerRenderArguments& arguments) {
+  const Tokenizer tokenizer = Tokenizer::load(arguments.model);
+  const ChatTemplate chat(tokenizer, arguments.chat_template);
+  std::vector<Report> conversations;
+  for (const std::string& file : arguments.messages) {
+    const ChatJson conversation = parse_chat_json(read_text_file(file), file);
+    const ChatOptions options = {.add_generation_prompt = !arguments.no_generation_prompt,
+                                 .thinking = arguments.thinking,
+                                 .tools = conversation.tools};
+    const std::string text = chat.render(conversation.messages, options);
+    if (!global.json) fmt::print("{}\n", text);
+    Report& rendered = conversations.emplace_back();
+    rendered.add("text", text);
+    rendered.add("ids", chat.encode(conversation.messages, options));
+  }
+  if (!global.json) return 0;
+  Report report;
+  report.add("format", chat.format().name);
+  report.add("conversations", conversations);
   report.print(true);
   return 0;
 }

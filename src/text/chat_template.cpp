@@ -2,75 +2,104 @@
 
 #include <fmt/format.h>
 
-#include <utility>
+#include <algorithm>
+#include <tuple>
 
 #include "base/error.h"
-#include "text/bpe_trainer.h"
 
 namespace fathom {
 namespace {
 
-int32_t marker(const Tokenizer& tokenizer, std::string_view token) {
-  if (const std::optional<int32_t> id = tokenizer.id_of(token)) return *id;
-  throw Error(
-      fmt::format("{}: no chat format: the tokenizer has no token {}", tokenizer.source(), token),
-      fmt::format("Fathom writes DeepSeek-V3's format, which needs {} and {}", kUserToken,
-                  kAssistantToken));
+/// As the tokenizer may lack them and the templates name them all the same: the first DeepSeek
+/// tokenizers spell these out.
+bool may_be_text(std::string_view marker) {
+  return marker == "<think>" || marker == "</think>";
 }
 
-int32_t named(const Tokenizer& tokenizer, const char* field, int32_t id) {
-  if (id >= 0) return id;
-  throw Error(fmt::format("{}: no chat format: {} is not set", tokenizer.source(), field),
-              "name it in tokenizer_config.json");
+std::string named_token(const Tokenizer& tokenizer, int32_t id) {
+  return id < 0 ? std::string() : std::string(tokenizer.token_bytes(id));
+}
+
+bool has_role(std::string_view roles, std::string_view role) {
+  for (size_t at = 0; at < roles.size();) {
+    const size_t end = std::min(roles.find(' ', at), roles.size());
+    if (roles.substr(at, end - at) == role) return true;
+    at = end + 1;
+  }
+  return false;
 }
 
 }  // namespace
 
-/// A marker (id >= 0) or a stretch of plain text.
-struct ChatTemplate::Part {
-  int32_t id = -1;
-  std::string text = {};
-};
-
-ChatTemplate::ChatTemplate(const Tokenizer& tokenizer)
+ChatTemplate::ChatTemplate(const Tokenizer& tokenizer, std::string_view name)
     : tokenizer_(tokenizer),
-      bos_(named(tokenizer, "bos_token", tokenizer.bos_id())),
-      eos_(named(tokenizer, "eos_token", tokenizer.eos_id())),
-      user_(marker(tokenizer, kUserToken)),
-      assistant_(marker(tokenizer, kAssistantToken)) {}
-
-std::vector<ChatTemplate::Part> ChatTemplate::parts(std::span<const ChatMessage> messages,
-                                                    bool add_generation_prompt) const {
-  if (messages.empty()) throw Error("a conversation without messages", "give at least one message");
-  std::string system;
-  std::vector<Part> turns;
-  bool first_system = true;
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const auto& [role, content] = messages[i];
-    if (role == "system") {
-      if (!std::exchange(first_system, false)) system += "\n\n";
-      system += content;
-    } else if (role == "user") {
-      turns.insert(turns.end(), {{user_}, {-1, content}});
-    } else if (role == "assistant") {
-      turns.insert(turns.end(), {{assistant_}, {-1, content}, {eos_}});
-    } else {
-      throw Error(fmt::format("messages[{}].role is \"{}\"", i, role),
-                  "roles are system, user and assistant");
-    }
+      bos_(named_token(tokenizer, tokenizer.bos_id())),
+      eos_(named_token(tokenizer, tokenizer.eos_id())) {
+  if (!name.empty()) {
+    format_ = &chat_format_named(name);
+    style_ = format_->style;
+  } else if (tokenizer.chat_template().empty()) {
+    throw Error(fmt::format("{}: no chat_template in tokenizer_config.json, nor a "
+                            "chat_template.jinja",
+                            tokenizer.source()),
+                fmt::format("a base model has none and is not made for chat; to chat all the same, "
+                            "choose one with --chat-template NAME: {}",
+                            chat_format_names()));
+  } else {
+    std::tie(format_, style_) = detect_chat_format(tokenizer.chat_template(), tokenizer.source());
   }
-  std::vector<Part> all = {{bos_}, {-1, system}};
-  all.insert(all.end(), turns.begin(), turns.end());
-  if (add_generation_prompt) all.push_back({assistant_});
-  return all;
+  const ChatMessage probe[] = {{"user", "x"}, {"assistant", "y"}};
+  encode(probe);  // a marker that the tokenizer lacks is said now
+  end_of_turn_ = format_->end_of_turn.empty() ? tokenizer.eos_id()
+                                              : tokenizer.require_id(format_->end_of_turn);
+}
+
+void ChatTemplate::check(std::span<const ChatMessage> messages, const ChatOptions& options) const {
+  if (messages.empty()) throw Error("a conversation without messages", "give at least one message");
+  const auto no_place = [&](const std::string& what, std::string hint) {
+    throw Error(fmt::format("{}: the chat template of {} has no place for it", what, format_->name),
+                std::move(hint));
+  };
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const ChatMessage& m = messages[i];
+    if (!has_role(format_->roles, m.role)) {
+      throw Error(fmt::format("messages[{}].role is \"{:.80}\"", i, m.role),
+                  fmt::format("roles of {} are: {}", format_->name, format_->roles));
+    }
+    if (m.tool_calls.empty()) continue;
+    const std::string place = fmt::format("messages[{}].tool_calls", i);
+    if (m.role != "assistant") throw Error(place + ": only an assistant calls tools", "remove it");
+    if (!format_->has_tool_calls) no_place(place, "describe the call in the content");
+  }
+  if (!options.tools.empty() && !format_->has_tool_definitions) {
+    no_place("tools", "describe the tools in the system text, as the model's card says");
+  }
+  if (options.thinking && !format_->has_thinking_switch) {
+    no_place("thinking", "leave the option out: this model thinks always or never");
+  }
+}
+
+ChatPrompt ChatTemplate::prompt(std::span<const ChatMessage> messages,
+                                const ChatOptions& options) const {
+  check(messages, options);
+  ChatPrompt prompt;
+  format_->render(style_, {messages, options, bos_, eos_}, prompt);
+  return prompt;
 }
 
 std::vector<int32_t> ChatTemplate::encode(std::span<const ChatMessage> messages,
-                                          bool add_generation_prompt) const {
+                                          const ChatOptions& options) const {
+  const ChatPrompt rendered = prompt(messages, options);
+  ChatPrompt plain;  // the same, think tags that the tokenizer lacks being text
+  for (const ChatPrompt::Part& part : rendered.parts()) {
+    const bool as_text =
+        !part.is_marker || (may_be_text(part.text) && !tokenizer_.id_of(part.text));
+    as_text ? plain.text(part.text) : plain.marker(part.text);
+  }
   std::vector<int32_t> ids;
-  for (const Part& part : parts(messages, add_generation_prompt)) {
-    if (part.id >= 0) {
-      ids.push_back(part.id);
+  for (const ChatPrompt::Part& part : plain.parts()) {
+    if (part.is_marker) {
+      ids.push_back(marker_id(part.text));
     } else {
       const std::vector<int32_t> text = tokenizer_.encode(part.text);
       ids.insert(ids.end(), text.begin(), text.end());
@@ -79,13 +108,28 @@ std::vector<int32_t> ChatTemplate::encode(std::span<const ChatMessage> messages,
   return ids;
 }
 
-std::string ChatTemplate::render(std::span<const ChatMessage> messages,
-                                 bool add_generation_prompt) const {
-  std::string text;
-  for (const Part& part : parts(messages, add_generation_prompt)) {
-    text += part.id >= 0 ? tokenizer_.token_bytes(part.id) : std::string_view(part.text);
+int32_t ChatTemplate::marker_id(const std::string& marker) const {
+  if (marker.empty()) {
+    throw Error(
+        fmt::format("{}: bos_token or eos_token is not set, and the chat template of {} needs "
+                    "both",
+                    tokenizer_.source(), format_->name),
+        "name them in tokenizer_config.json");
   }
-  return text;
+  if (const std::optional<int32_t> id = tokenizer_.id_of(marker)) return *id;
+  throw Error(fmt::format("{}: the tokenizer has no token {}, which the chat template of {} needs",
+                          tokenizer_.source(), marker, format_->name),
+              "tokenizer and chat template must come from the same model");
+}
+
+std::string ChatTemplate::render(std::span<const ChatMessage> messages,
+                                 const ChatOptions& options) const {
+  return prompt(messages, options).str();
+}
+
+bool ChatTemplate::opens_thinking(const ChatOptions& options) const {
+  return style_.opens_thinking ||
+         (format_->has_thinking_switch && options.thinking.value_or(false));
 }
 
 }  // namespace fathom

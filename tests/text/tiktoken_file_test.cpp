@@ -69,8 +69,8 @@ TEST(TiktokenFile, SpecialTokensComeFromTheConfiguration) {
                R"({"added_tokens_decoder": {"900": {"content": "y"}}})");
   expect_error("added_tokens_decoder.zero: the key is not a token id", ranks(),
                R"({"added_tokens_decoder": {"zero": {"content": "x"}}})");
-  expect_error("bos_token is \"x\", which the tokenizer lacks", ranks(),
-               R"({"added_tokens_decoder": {"900": {"content": "<y>"}}, "bos_token": "x"})");
+  expect_error("bos_token is \"[X]\", which the tokenizer lacks", ranks(),
+               R"({"added_tokens_decoder": {"900": {"content": "<y>"}}, "bos_token": "[X]"})");
   const Tokenizer tokenizer = Tokenizer::load(fixture("tiktoken"));
   EXPECT_EQ(tokenizer.vocab_size(), 900 + 256);
   EXPECT_EQ(tokenizer.bos_id(), 900);

@@ -1,6 +1,8 @@
-// libFuzzer target. The first byte of the input says what the rest is: a tokenizer.json, which must
-// load or be refused with an Error; or text for DeepSeek-V3's pre-tokenizer and a small byte-level
+// libFuzzer target. The first byte of the input says what the rest is: a tokenizer.json, or a
+// tiktoken.model, whole or as lines after the 256 bytes, which must load or be refused with an
+// Error; or text for DeepSeek-V3's pre-tokenizer and a small byte-level
 // BPE, which must survive the round trip, whole and cut into pieces.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -55,13 +57,34 @@ void cuts(std::string_view text) {
   require(next == expected.size());
 }
 
-void load(std::string_view json) {
+template <class Load>
+void load(Load&& make) {
   try {
-    const Tokenizer tokenizer = Tokenizer::from_json(json, "fuzz");
+    const Tokenizer tokenizer = make();
     tokenizer.encode("The cat, 123  中文\r\n\xFF <x>", {true, true});
   } catch (const Error&) {
     return;
   }
+}
+
+/// "AA== 0" to "/w== 255", each single byte.
+std::string single_bytes() {
+  constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string lines;
+  for (size_t b = 0; b < 256; ++b) {
+    lines += {digits[b >> 2], digits[(b & 3) << 4], '=', '=', ' '};
+    lines += std::to_string(b) + "\n";
+  }
+  return lines;
+}
+
+Tokenizer from_tiktoken(std::string_view rest, bool whole) {
+  const std::string text = (whole ? "" : single_bytes()) + std::string(rest);
+  const auto tokens = std::count(text.begin(), text.end(), '\n');
+  return Tokenizer::from_tiktoken(
+      text, "fuzz",
+      R"({"added_tokens_decoder": {")" + std::to_string(tokens) + R"(": {"content": "<x>"}}})");
 }
 
 }  // namespace
@@ -70,7 +93,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
   if (data[0] == '{') {
-    load({reinterpret_cast<const char*>(data), size});
+    const std::string_view json(reinterpret_cast<const char*>(data), size);
+    load([&] { return Tokenizer::from_json(json, "fuzz"); });
+  } else if (data[0] == 't' || data[0] == 'T') {
+    load([&] { return from_tiktoken(rest, data[0] == 'T'); });
   } else {
     round_trip(small_tokenizer(), rest);
     cuts(rest);
