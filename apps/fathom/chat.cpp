@@ -53,7 +53,9 @@ class Chat {
   void run() {
     LineEditor editor;
     if (editor.interactive()) {
-      fmt::print("{} ({}): /help lists the commands\n", arguments_.model, template_.format().name);
+      notes_ = stdout;
+      fmt::print(notes_, "{} ({}): /help lists the commands\n", arguments_.model,
+                 template_.format().name);
     }
     while (const std::optional<std::string> message = editor.read_message()) {
       if (message->empty()) continue;
@@ -79,32 +81,32 @@ class Chat {
     if (name == "/quit" || name == "/exit") return false;
     if (name == "/reset") {
       reset();
-      fmt::print("(forgotten)\n");
+      fmt::print(notes_, "(forgotten)\n");
     } else if (name == "/system") {
       system_ = rest;
       reset();
-      fmt::print("(begun anew)\n");
+      fmt::print(notes_, "(begun anew)\n");
     } else if (name == "/save" && !rest.empty()) {
       save(rest);
     } else if (name == "/thinking" && (rest == "on" || rest == "off")) {
       set_thinking(rest == "on");
     } else if (name == "/stats") {
       stats_ = !stats_;
-      fmt::print("(statistics {})\n", stats_ ? "on" : "off");
+      fmt::print(notes_, "(statistics {})\n", stats_ ? "on" : "off");
     } else {
-      if (name != "/help") fmt::print("{} is not a command:\n", line);
-      fmt::print("{}", kHelp);
+      if (name != "/help") fmt::print(notes_, "{} is not a command:\n", line);
+      fmt::print(notes_, "{}", kHelp);
     }
     return true;
   }
 
   void set_thinking(bool on) {
     if (!template_.format().has_thinking_switch) {
-      fmt::print("({} has no such choice)\n", template_.format().name);
+      fmt::print(notes_, "({} has no such choice)\n", template_.format().name);
       return;
     }
     options_.thinking = on;
-    fmt::print("(thinking {})\n", on ? "on" : "off");
+    fmt::print(notes_, "(thinking {})\n", on ? "on" : "off");
   }
 
   std::string conversation(const std::string& path) const {
@@ -122,9 +124,9 @@ class Chat {
   void save(const std::string& path) const {
     try {
       write_text_file(path, conversation(path));
-      fmt::print("(saved {})\n", path);
+      fmt::print(notes_, "(saved {})\n", path);
     } catch (const Error& e) {  // a wrong path must not end the conversation
-      fmt::print("{}\n", e.what());
+      fmt::print(notes_, "{}\n", e.what());
     }
   }
 
@@ -147,7 +149,7 @@ class Chat {
       answer();
     } catch (const Error& e) {
       messages_.pop_back();
-      fmt::print("{} ({}); /reset starts anew\n", e.what(), e.hint());
+      fmt::print(notes_, "{} ({}); /reset starts anew\n", e.what(), e.hint());
     }
     std::fflush(stdout);
   }
@@ -176,27 +178,29 @@ class Chat {
     const int64_t context = generation_.max_context();
     const bool full = result.prompt_tokens + static_cast<int64_t>(result.ids.size()) >= context;
     if (result.finish_reason == FinishReason::kInterrupted) {
-      fmt::print("(stopped)\n");
+      fmt::print(notes_, "(stopped)\n");
     } else if (full) {
-      fmt::print("(the context of {} tokens is full; /reset starts anew)\n", context);
+      fmt::print(notes_, "(the context of {} tokens is full; /reset starts anew)\n", context);
     } else {
-      fmt::print("(cut after {} tokens: --max-new-tokens)\n", result.ids.size());
+      fmt::print(notes_, "(cut after {} tokens: --max-new-tokens)\n", result.ids.size());
     }
   }
 
-  static void print_stats(const GenerateResult& r) {
-    fmt::print(
-        "({} prompt tokens, {} of them read before; {} new; prefill {:.1f} tokens/s, decode "
-        "{:.1f} tokens/s",
-        r.prompt_tokens, r.reused_tokens, r.ids.size(), r.prefill_tokens_per_s(),
-        r.decode_tokens_per_s());
-    if (r.mtp.drafted > 0) fmt::print("; {} of {} drafts accepted", r.mtp.accepted, r.mtp.drafted);
-    fmt::print(")\n");
+  void print_stats(const GenerateResult& r) const {
+    fmt::print(notes_,
+               "({} prompt tokens, {} of them read before; {} new; prefill {:.1f} tokens/s, decode "
+               "{:.1f} tokens/s",
+               r.prompt_tokens, r.reused_tokens, r.ids.size(), r.prefill_tokens_per_s(),
+               r.decode_tokens_per_s());
+    if (r.mtp.drafted > 0)
+      fmt::print(notes_, "; {} of {} drafts accepted", r.mtp.accepted, r.mtp.drafted);
+    fmt::print(notes_, ")\n");
   }
 
   const ChatArguments& arguments_;
   std::string system_;
   bool stats_;
+  std::FILE* notes_ = stderr;  // from a pipe, standard output has the replies alone
   Generation generation_;
   ChatTemplate template_;
   ChatOptions options_;
