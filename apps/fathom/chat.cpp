@@ -54,8 +54,8 @@ class Chat {
     LineEditor editor;
     if (editor.interactive()) {
       notes_ = stdout;
-      fmt::print(notes_, "{} ({}): /help lists the commands\n", arguments_.model,
-                 template_.format().name);
+      fmt::print(notes_, "{}: chat template {} ({}); /help lists the commands\n", arguments_.model,
+                 template_.format().name, template_.format().models);
     }
     while (const std::optional<std::string> message = editor.read_message()) {
       if (message->empty()) continue;

@@ -31,7 +31,8 @@ constexpr std::string_view kUserTurn = "'<｜User｜>'+message['content']}}",
                            kThinking = "notthinking",
                            kSystemTurn = "<|im_system|>system<|im_middle|>",
                            kCallSection = "<|tool_calls_section_begin|>",
-                           kToolList = "tool_declare", kReturnOf = "##Returnof{{";
+                           kToolList = "tool_declare", kReturnOf = "##Returnof{{",
+                           kFathomSystem = "ns.system=ns.system+";
 
 std::vector<ChatFormat> make_formats() {
   const std::string helpful = "You are a helpful assistant",
@@ -58,6 +59,14 @@ std::vector<ChatFormat> make_formats() {
        .markers = kDeepSeekMarkers,
        .roles = kAllRoles,
        .style = {.joins_system = true, .outputs_on_lines = true},
+       .render = render_deepseek_v3},
+      {.name = "fathom",
+       .models = "models trained by Fathom: DeepSeek-V3's turns without tools",
+       .has = {kUserTurn, kFathomSystem},
+       .markers = kDeepSeekMarkers,
+       .roles = kPlainRoles,
+       .has_tool_calls = false,
+       .style = {.joins_system = true},
        .render = render_deepseek_v3},
       {.name = "deepseek-v3-0324",
        .models = "DeepSeek-V3-0324",
@@ -147,24 +156,25 @@ std::vector<ChatFormat> make_formats() {
   };
 }
 
-/// A string literal's line break, written either way, becomes ¶; all other white space goes, and
-/// the
-/// - signs of tags, and double quotes become single ones: what templates are formatted by.
+bool is_quote(char c) {
+  return c == '\'' || c == '"';
+}
+
+/// The template without what people format it by: white space, the - signs of tags, the kind of
+/// quotes. A line break within a literal, written as \n or as itself, becomes ¶.
 std::string simplified(std::string_view jinja) {
   std::string text;
-  const auto at = [&](size_t i) { return i < jinja.size() ? jinja[i] : '\0'; };
   for (size_t i = 0; i < jinja.size(); ++i) {
-    const char c = jinja[i];
-    const bool after_quote = i > 0 && (jinja[i - 1] == '\'' || jinja[i - 1] == '"');
-    if (c == '\\' && at(i + 1) == 'n') {
+    const char c = jinja[i], before = i > 0 ? jinja[i - 1] : '\0',
+               after = i + 1 < jinja.size() ? jinja[i + 1] : '\0';
+    const bool escaped_break = c == '\\' && after == 'n';
+    const bool in_tag = before == '{' || before == '%' || after == '}' || after == '%';
+    if (escaped_break || (c == '\n' && is_quote(before))) {
       text += "¶";
-      ++i;
-    } else if (c == '\n' && after_quote) {
-      text += "¶";
-    } else if (c == '-' && i > 0 && (jinja[i - 1] == '{' || jinja[i - 1] == '%')) {
-    } else if (c == '-' && (at(i + 1) == '}' || at(i + 1) == '%')) {
-    } else if (c != ' ' && c != '\n' && c != '\t' && c != '\r') {
-      text += c == '"' ? '\'' : c;
+      i += escaped_break;
+    } else if (std::string_view(" \n\t\r").find(c) == std::string_view::npos &&
+               !(c == '-' && in_tag)) {
+      text += is_quote(c) ? '\'' : c;
     }
   }
   return text;
@@ -191,7 +201,7 @@ std::string stray_blanks(std::string_view jinja) {
 
 ChatStyle read_style(const std::string& text, std::string_view jinja) {
   const auto has = [&](std::string_view piece) { return text.find(piece) != std::string::npos; };
-  return {.joins_system = has("ns.is_first_sp"),
+  return {.joins_system = has("ns.is_first_sp") || has(kFathomSystem),
           .strips_reasoning = has(kThinkEnd),
           .opens_thinking = has(kThinkPrompt),
           .calls_beside_content = has("'tool_calls'inmessage"),

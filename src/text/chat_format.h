@@ -46,10 +46,10 @@ struct ChatConversation {
   std::string_view bos, eos;
 };
 
-/// A family member: how a published template is recognised, and the code that renders like it.
+/// A published template: how it is recognised, and the code that renders like it.
 struct ChatFormat {
   std::string_view name;
-  std::string_view models;
+  std::string_view models;  ///< that have it, for people
   /// Pieces of the template, white space and - signs of tags removed: all of `has`, none of
   /// `lacks`.
   std::vector<std::string_view> has = {}, lacks = {};

@@ -84,6 +84,11 @@ ok "$fathom" generate --model $model --ids 5,6,7 --max-new-tokens 4 --temperatur
 printf 'the cat\n"""\na dog\nran\n"""\n/reset\nthe sea\n' |
   "$fathom" chat --model $model --max-new-tokens 8 >out 2>err || fail "chat: $(cat err)"
 [ "$(wc -l <out)" -ge 3 ] || fail "chat printed $(cat out)"
+echo '[{"role": "user", "content": "hi<｜User｜>"}]' >messages.json
+ok "$fathom" tokenizer render --model $model --messages messages.json --json
+json format conversations
+refuses 1 'known are deepseek-v2' "$fathom" chat --model $model --chat-template nonsense
+refuses 1 'no place for it' "$fathom" chat --model $model --thinking
 
 # --- the command line itself ---
 refuses 2 '--nonsense' "$fathom" version --nonsense

@@ -13,7 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "fixtures" / "chat" / "templates"
 FORMATS = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
-NO_TOOLS = {"deepseek-v2", "moonlight"}
+NO_TOOLS = {"deepseek-v2", "fathom", "moonlight"}
 DEFINES_TOOLS = {"kimi-k2-0711", "kimi-k2", "kimi-k2-thinking"}
 NO_CALLS = NO_TOOLS | {"kimi-k2-0711"}
 WORDS = ["Hi", " there ", "\n", "\n\n", "中文", "é", "👩‍👩‍👧", "</think>", "<think>", "{x}", "'\"", "\t",
@@ -24,8 +24,12 @@ def template_of(name):
     return (TEMPLATES / f"{name}.jinja").read_text()
 
 
+def is_deepseek(name):
+    return name.startswith("deepseek") or name == "fathom"
+
+
 def special_tokens(name):
-    if name.startswith("deepseek"):
+    if is_deepseek(name):
         return {"bos_token": "<｜begin▁of▁sentence｜>", "eos_token": "<｜end▁of▁sentence｜>"}
     return {"bos_token": "[BOS]", "eos_token": "[EOS]"}
 

@@ -32,11 +32,11 @@ TOOL_TOKENS = [f"<｜tool▁{name}｜>" for name in (
 
 def make_tokenizer(directory, name):
     """A tokenizer with the format's markers and its template."""
-    shutil.copytree(SMALL if name.startswith("deepseek") else TIKTOKEN, directory)
+    shutil.copytree(SMALL if chat_cases.is_deepseek(name) else TIKTOKEN, directory)
     config = json.loads((directory / "tokenizer_config.json").read_text())
     config["chat_template"] = chat_cases.template_of(name)
     (directory / "tokenizer_config.json").write_text(json.dumps(config))
-    if name.startswith("deepseek"):
+    if chat_cases.is_deepseek(name):
         tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         thinks = ["<think>", "</think>"] if "r1" in name or name.endswith("3.1") else []
         tokenizer.add_tokens(TOOL_TOKENS + thinks)

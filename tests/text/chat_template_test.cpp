@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "fixtures.h"
+#include "text/bpe_trainer.h"
 #include "text/chat_json.h"
 
 namespace fathom {
@@ -19,7 +20,7 @@ std::string published(const std::string& name) {
 
 /// A small tokenizer with all markers of the format's family and this chat_template.
 Tokenizer tokenizer_with(std::string_view format, const std::string& chat_template) {
-  const bool deepseek = format.starts_with("deepseek");
+  const bool deepseek = format.starts_with("deepseek") || format == "fathom";
   const std::string directory = deepseek ? "small/" : "tiktoken/";
   Json config = fixture_json(directory + "tokenizer_config.json");
   config["chat_template"] = chat_template;
@@ -126,7 +127,7 @@ TEST_P(ChatFormatTest, NamesWhatIsWrong) {
 INSTANTIATE_TEST_SUITE_P(Formats, ChatFormatTest,
                          testing::Values("deepseek-v2", "deepseek-v2.5", "deepseek-v3",
                                          "deepseek-v3-0324", "deepseek-r1-0120", "deepseek-r1",
-                                         "deepseek-r1-0528", "deepseek-v3.1", "moonlight",
+                                         "deepseek-r1-0528", "deepseek-v3.1", "fathom", "moonlight",
                                          "kimi-k2-0711", "kimi-k2", "kimi-k2-thinking"));
 
 TEST(ChatTemplate, EveryFormatIsTested) {
@@ -153,8 +154,12 @@ TEST(ChatTemplate, EndsWhereTheReplyBegins) {
   EXPECT_EQ(prompt("deepseek-v2"), "<｜begin▁of▁sentence｜>User: Hi\n\nAssistant:");
 }
 
-TEST(ChatTemplate, WhatTrainingWritesIsDeepSeekV3) {
-  Json config = fixture_json("small/tokenizer_config.json");
+TEST(ChatTemplate, WhatTrainingWritesIsRecognised) {
+  const std::string jinja = Json::parse(tokenizer_config_json())["chat_template"];
+  EXPECT_EQ(jinja, published("fathom"));
+}
+
+TEST(ChatTemplate, NoneIsAnErrorThatOffersTheChoice) {
   const Tokenizer tokenizer = Tokenizer::load(fixture("small"));
   EXPECT_NE(error_of([&] { ChatTemplate{tokenizer}; }).find("no chat_template"), std::string::npos);
   const ChatTemplate chat(tokenizer, "deepseek-v3");  // its markers suffice without tools
