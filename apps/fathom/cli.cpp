@@ -192,7 +192,7 @@ void add_sampling(CLI::App* sub, SamplingArguments& s) {
   sub->add_option("--repetition-penalty", s.repetition_penalty, "Above 1 discourages repetition")
       ->check(CLI::PositiveNumber);
   sub->add_option("--seed", s.seed, "Seed of the sampling");
-  add_precision(sub, s.precision);
+  add_precision(sub, s.precision, true);
   add_cache_dtype(sub, s.cache_dtype,
                   "Format of the latent cache (default: as the precision; fp8 takes 656 bytes a "
                   "token and layer of 512 + 64 values)");

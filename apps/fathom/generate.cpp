@@ -81,9 +81,7 @@ int run_generate(const GlobalOptions& global, const GenerateArguments& options) 
         std::fflush(stdout);
         return !interrupt.requested();
       });
-  show(utf8.finish() + "
-
-");
+  show(utf8.finish() + "\n\n");
   make_report(result, generation.memory(), global.json).print(global.json);
   return result.finish_reason == FinishReason::kInterrupted ? 130 : 0;
 }

@@ -1,11 +1,11 @@
 #include "generation.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/process_memory.h"
 #include "model_argument.h"
 #include "prepare_weights.h"
 #include "report.h"
@@ -41,9 +41,15 @@ Generation::Generation(const GlobalOptions& global, const std::string& model,
       pool_(global.threads) {
   prepare_weights(stored_, sampling.preload);
   const int64_t positions = context_for(sampling, stored_.config, context);
+  {
+    Arena arena;
+    Context ctx{Device{}, pool_, arena};
+    precision_ =
+        std::make_unique<ModelPrecision>(ctx, stored_.config, stored_.weights, sampling.precision);
+  }
   model_ = std::make_unique<Transformer>(stored_.config, stored_.weights, positions);
   EngineOptions options;
-  options.precision = parse_precision(sampling.precision);
+  options.precision = precision_->options();
   options.cache_format = parse_cache_format(sampling.cache_dtype);
   options.mtp = drafts_for(sampling, stored_.config) > 0;
   engine_ = std::make_unique<Engine>(*model_, pool_, options);
@@ -69,8 +75,6 @@ GenerateOptions Generation::options() const {
 }
 
 Report Generation::memory() const {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
   const EngineStats stats = engine_->stats();
   Report report;
   const auto add = [&](const char* name, int64_t bytes) {
@@ -79,7 +83,7 @@ Report Generation::memory() const {
   add("weights_bytes", static_cast<int64_t>(stored_.bytes));
   add("cache_bytes", stats.cache_bytes);
   add("workspace_bytes", stats.workspace_bytes);
-  add("peak_bytes", int64_t{usage.ru_maxrss} * 1024);
+  add("peak_bytes", peak_rss_bytes());
   return report;
 }
 

@@ -5,6 +5,7 @@
 #include "checkpoint/model_io.h"
 #include "infer/generate.h"
 #include "options.h"
+#include "precision.h"
 #include "session.h"
 #include "text/tokenizer.h"
 
@@ -25,8 +26,8 @@ class Generation {
   int64_t max_context() const { return engine_->max_context(); }
   /// Sampler, speculation and token texts; the caller adds lengths and stop strings.
   GenerateOptions options() const;
-  /// weights_bytes as stored, cache_bytes and workspace_bytes held now, and the largest resident size
-  /// of the process so far.
+  /// weights_bytes as stored, cache_bytes and workspace_bytes held now, and the largest resident
+  /// size of the process so far.
   Report memory() const;
 
  private:
@@ -34,6 +35,7 @@ class Generation {
   StoredModel stored_;
   Tokenizer tokenizer_;
   ThreadPool pool_;
+  std::unique_ptr<ModelPrecision> precision_;
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Engine> engine_;
 };

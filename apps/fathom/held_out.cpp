@@ -12,40 +12,57 @@
 #include "train/objective.h"
 
 namespace fathom::app {
-namespace {
 
-std::vector<int32_t> ids_of(Session& session, const ModelConfig& config,
-                            const std::string& directory, const std::string& text_file) {
-  const Tokenizer tokenizer = Tokenizer::load(tokenizer_of(directory));
+std::vector<int32_t> held_out_ids(ThreadPool& pool, const ModelConfig& config,
+                                  const std::string& tokenizer, const std::string& text_file) {
   const std::string text = read_text_file(text_file);
-  std::vector<int32_t> ids = tokenizer.encode_parallel(text, {true, false}, session.pool);
+  std::vector<int32_t> ids = Tokenizer::load(tokenizer).encode_parallel(text, {true, false}, pool);
   if (ids.size() < 2)
     throw Error(fmt::format("{} holds nothing to predict", text_file), "give a longer text");
   if (const int32_t top = *std::max_element(ids.begin(), ids.end()); top >= config.vocab_size)
-    throw Error(fmt::format("{}: the tokenizer gives id {}, but vocab_size is {}", directory, top,
+    throw Error(fmt::format("{}: the tokenizer gives id {}, but vocab_size is {}", tokenizer, top,
                             config.vocab_size),
                 "use the tokenizer that the model was trained with");
   return ids;
 }
 
-}  // namespace
+int64_t window_of(const ModelConfig& config, int64_t seq_len) {
+  const int64_t limit = config.max_position_embeddings;
+  if (seq_len > limit)
+    throw UsageError(fmt::format("--seq-len {} is past the model's limit", seq_len),
+                     fmt::format("at most {}", limit));
+  return seq_len > 0 ? seq_len : std::min<int64_t>(512, limit);
+}
 
-double held_out_loss(Session& session, const StoredModel& stored, const std::string& tokenizer,
-                     const std::string& text_file, int64_t seq_len, const std::string& precision) {
-  const std::vector<int32_t> ids = ids_of(session, stored.config, tokenizer, text_file);
-  const int64_t limit = stored.config.max_position_embeddings;
-  const int64_t window = std::min(seq_len > 0 ? seq_len : 512, limit);
-  const Transformer model(stored.config, stored.weights, window);
+WindowLoss plain_loss(Context& ctx, const Transformer& model, const PassOptions& options) {
+  return [&ctx, &model, options](std::span<const int32_t> token_T1) {
+    const train::TokenWindows window{token_T1.data(), 1, std::ssize(token_T1) - 1, 1};
+    return train::objective_forward(ctx, model, window, options).main;
+  };
+}
+
+double total_loss(const std::vector<int32_t>& ids, int64_t window, const WindowLoss& loss_of) {
   const auto predicted = static_cast<int64_t>(ids.size()) - 1;
   Progress progress("evaluating", static_cast<double>(predicted), "token");
   double loss = 0;
   for (int64_t begin = 0; begin < predicted; begin += window) {
     const int64_t length = std::min(window, predicted - begin);
-    const train::TokenWindows part{ids.data() + begin, 1, length, 1};
-    loss += train::objective_forward(session.ctx, model, part, parse_precision(precision)).main;
+    loss += loss_of(
+        std::span(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(length + 1)));
     progress.update(static_cast<double>(begin + length));
   }
-  return loss / static_cast<double>(predicted);
+  return loss;
+}
+
+double held_out_loss(Session& session, const StoredModel& stored, const std::string& tokenizer,
+                     const std::string& text_file, int64_t seq_len, const std::string& precision) {
+  const std::vector<int32_t> ids =
+      held_out_ids(session.pool, stored.config, tokenizer_of(tokenizer), text_file);
+  const int64_t window = window_of(stored.config, seq_len);
+  const Transformer model(stored.config, stored.weights, window);
+  const double total =
+      total_loss(ids, window, plain_loss(session.ctx, model, parse_precision(precision)));
+  return total / static_cast<double>(ids.size() - 1);
 }
 
 }  // namespace fathom::app

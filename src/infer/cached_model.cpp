@@ -8,8 +8,8 @@ using kernels::LatentCacheFormat;
 
 PageLayout page_layout(const Transformer& model, const CacheOptions& options) {
   const ModelConfig& config = model.config();
-  const auto plain =
-      options.precision == GemmPrecision::kF32 ? LatentCacheFormat::kF32 : LatentCacheFormat::kBF16;
+  const auto plain = options.precision.precision == GemmPrecision::kF32 ? LatentCacheFormat::kF32
+                                                                        : LatentCacheFormat::kBF16;
   const auto layers = model.layers().size() + (options.mtp ? model.mtp().size() : 0);
   return {{options.cache_format.value_or(plain), config.kv_lora_rank, config.qk_rope_head_dim},
           static_cast<int64_t>(layers)};

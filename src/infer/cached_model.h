@@ -10,7 +10,7 @@
 namespace fathom {
 
 struct CacheOptions {
-  kernels::GemmPrecision precision = kernels::GemmPrecision::kBF16;
+  PassOptions precision = {};
   /// What cached values are stored as; by default F32 in FP32 precision and BF16 in BF16.
   std::optional<kernels::LatentCacheFormat> cache_format = {};
   int64_t cache_tokens = 0;  ///< of all sequences together; 0: as many as the model's RoPE table
@@ -30,7 +30,7 @@ class CachedModel {
   const PagePool& pages() const { return pages_; }
   Arena& arena() { return arena_; }
   ThreadPool& pool() { return packed_.pool; }
-  kernels::GemmPrecision precision() const { return precision_; }
+  const PassOptions& precision() const { return precision_; }
   /// Temporaries, now.
   size_t workspace_bytes() const { return arena_.capacity(); }
   Context& context(TokenForm form) { return form == TokenForm::kPacked ? packed_ : streamed_; }
@@ -53,7 +53,7 @@ class CachedModel {
 
  private:
   const Transformer& model_;
-  kernels::GemmPrecision precision_;
+  PassOptions precision_;
   Arena arena_;
   Context packed_, streamed_;
   PagePool pages_;

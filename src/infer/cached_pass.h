@@ -26,9 +26,8 @@ class CachedPass {
     int64_t begin, count;
   };
   /// ctx: with the form's product_form.
-  CachedPass(Context& ctx, kernels::GemmPrecision precision, TokenForm form,
-             std::span<const Part> parts)
-      : form_(form), pass_{ctx, precision, {}, {}} {
+  CachedPass(Context& ctx, const PassOptions& options, TokenForm form, std::span<const Part> parts)
+      : form_(form), pass_(make_pass(ctx, options, {}, {})) {
     for (const Part& p : parts) {
       segments_.push_back({p.cache, p.begin, offsets_.back(), p.count});
       for (int64_t i = 0; i < p.count; ++i)

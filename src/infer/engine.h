@@ -15,7 +15,7 @@
 namespace fathom {
 
 struct EngineOptions {
-  kernels::GemmPrecision precision = kernels::GemmPrecision::kBF16;
+  PassOptions precision = {};
   /// What cached values are stored as; by default F32 in FP32 precision and BF16 in BF16.
   std::optional<kernels::LatentCacheFormat> cache_format = {};
   int64_t max_context = 0;    ///< tokens of a sequence; 0: as many as the model's RoPE table

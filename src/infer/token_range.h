@@ -14,8 +14,7 @@ struct TokenRange {
     std::iota(position_T.begin(), position_T.end(), static_cast<int32_t>(begin));
   }
   Pass pass(Context& ctx, const PassOptions& options) const {
-    return {ctx,         options.precision, position_T,      offsets,
-            options.fp8, options.recompute, options.observer};
+    return make_pass(ctx, options, position_T, offsets);
   }
 
   std::vector<int32_t> position_T;

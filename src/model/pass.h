@@ -63,4 +63,10 @@ struct Pass {
   bool in_fp8(const Parameter& w) const { return fp8 && w.quantized.values; }
 };
 
+inline Pass make_pass(Context& ctx, const PassOptions& options, std::span<const int32_t> position_T,
+                      std::span<const int64_t> sequence_offsets) {
+  return {ctx,         options.precision, position_T,      sequence_offsets,
+          options.fp8, options.recompute, options.observer};
+}
+
 }  // namespace fathom

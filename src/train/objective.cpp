@@ -28,10 +28,9 @@ double balance_of(const TransformerSaved& saved) {
 }
 
 // With the memory that layers share.
-Pass make_pass(Context& ctx, const ModelConfig& config, const PassOptions& options,
-               std::span<const int32_t> positions, std::span<const int64_t> offsets) {
-  Pass pass{ctx,         options.precision, positions,       offsets,
-            options.fp8, options.recompute, options.observer};
+Pass training_pass(Context& ctx, const ModelConfig& config, const PassOptions& options,
+                   std::span<const int32_t> positions, std::span<const int64_t> offsets) {
+  Pass pass = make_pass(ctx, options, positions, offsets);
   const int64_t tokens = pass.tokens(), width = config.hidden_size;
   if (options.recompute) pass.normed_TD = pass.alloc_activation(tokens, width);
   if (pass.keeps_fp8() && !pass.observer) pass.normed_fp8_TD = pass.alloc_e4m3(tokens, width);
@@ -113,7 +112,7 @@ ObjectiveLosses objective_forward_backward(Context& ctx, const Transformer& mode
   ArenaScope scope(ctx.arena);
   const std::vector<int32_t> positions = windows.positions(), inputs = windows.inputs(0);
   const std::vector<int64_t> offsets = windows.offsets();
-  const Pass pass = make_pass(ctx, model.config(), options, positions, offsets);
+  const Pass pass = training_pass(ctx, model.config(), options, positions, offsets);
   TransformerSaved saved;
   ObjectiveLosses losses;
   losses.tokens = windows.count();
@@ -157,7 +156,7 @@ ObjectiveLosses objective_forward(Context& ctx, const Transformer& model,
   ArenaScope scope(ctx.arena);
   const std::vector<int32_t> positions = windows.positions(), inputs = windows.inputs(0);
   const std::vector<int64_t> offsets = windows.offsets();
-  const Pass pass = make_pass(ctx, model.config(), options, positions, offsets);
+  const Pass pass = training_pass(ctx, model.config(), options, positions, offsets);
   TransformerSaved saved;
   const TensorView hidden_TD = model.forward(pass, inputs, {}, saved);
   ObjectiveLosses losses;

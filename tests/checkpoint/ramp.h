@@ -43,6 +43,9 @@ inline std::vector<uint8_t> ramp_bytes(DType dtype) {
       case DType::kI32:
         push(static_cast<int32_t>(i - 3));
         break;
+      case DType::kI8:
+        push(static_cast<int8_t>(i - 3));
+        break;
       case DType::kU8:
       case DType::kE8M0:
         push(static_cast<uint8_t>(i));
