@@ -65,7 +65,9 @@ TEST_P(ChatFormatTest, RendersLikeThePublishedJinja) {
   const Tokenizer tokenizer = published_tokenizer(GetParam());
   const ChatTemplate chat(tokenizer);
   EXPECT_EQ(chat.format().name, GetParam());
-  for (const Json& c : fixture_json("../chat/cases.json")[GetParam()]) {
+  const Json cases = fixture_json("../chat/cases.json").at(GetParam());
+  ASSERT_FALSE(cases.empty());
+  for (const Json& c : cases) {
     const std::string request = c["request"];
     const ChatJson conversation = parse_chat_json(request, "case");
     ChatOptions options = {.add_generation_prompt = c["add_generation_prompt"],
