@@ -67,12 +67,14 @@ ok "$fathom" train run.toml --out run-fp8 --set model=random-fp8 --set train.ste
 ok "$fathom" generate --model $model --prompt 'the cat' --max-new-tokens 40 --ignore-eos --json
 json text ids prompt_tokens new_tokens finish_reason prefill_tokens_per_s decode_tokens_per_s mtp memory
 sed -n '/"ids"/,/]/p' out >greedy
-# What is resident is the weights, the cache and one pass, within 5% and what any process takes.
+# What is resident is the weights, the cache and one pass, within 5% and what any process takes;
+# a sanitizer adds its shadow memory.
 python3 - <<'PYTHON' 2>err || fail "memory of generate: $(tail -1 err)"
-import json
+import json, os
 m = json.load(open("out"))["memory"]
 predicted = m["weights_bytes"] + m["cache_bytes"] + m["workspace_bytes"]
-assert 0 < m["cache_bytes"] and m["peak_bytes"] < 1.05 * predicted + 64e6, m
+assert m["cache_bytes"] > 0, m
+assert os.environ.get("FATHOM_SANITIZE") or m["peak_bytes"] < 1.05 * predicted + 64e6, m
 PYTHON
 for threads in 1 2; do
   ok "$fathom" generate --model $model --prompt 'the cat' --max-new-tokens 40 --ignore-eos --json \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # fathom net: what it prints and writes, and what it refuses.
-# Usage: net_test.sh PATH_TO_FATHOM
+# Usage: net_command_test.sh PATH_TO_FATHOM
 . "$(dirname "$0")/common.sh"
 
 # has TEXT: `out` contains it, spaces apart.
