@@ -165,15 +165,14 @@ void add_accumulator(CommandLine& c, CLI::App& bench) {
 
 void memory(CLI::App*, BenchMemoryOptions&) {}
 
-void model(CLI::App* sub, BenchModelOptions& o, bool with_fp8 = false) {
-  sub->add_option("--model", o.model, "Model directory, config.json or preset")
-      ->capture_default_str();
+void model(CLI::App* sub, BenchModelOptions& o, const char* what, bool with_fp8 = false) {
+  sub->add_option("--model", o.model, what)->capture_default_str();
   add_precision(sub, o.precision, with_fp8);
   sub->footer("PyTorch on the same model: tests/oracle/bench_torch.py.");
 }
 
 void train(CLI::App* sub, BenchModelOptions& o) {
-  model(sub, o, true);
+  model(sub, o, "The shape of a model directory, config.json or preset; weights are random", true);
   sub->add_flag("--recompute", o.recompute,
                 "Compute norms and MLA's up-projections again in the backward, as FP8 always does");
   add_size(sub, "--seq-len", o.seq_len, "Tokens a sequence");
@@ -181,7 +180,8 @@ void train(CLI::App* sub, BenchModelOptions& o) {
 }
 
 void inference(CLI::App* sub, BenchModelOptions& o) {
-  model(sub, o);
+  model(sub, o,
+        "Model directory or GGUF file, with its weights; or config.json or preset: random ones");
   add_sizes(sub, "--batch", o.batch, "Sequences at a time");
   add_cache_dtype(sub, o.cache_dtype, "Format of the latent cache (default: as the precision)");
 }

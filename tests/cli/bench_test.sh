@@ -76,6 +76,12 @@ cases 1 gb_s tokens_per_s bytes_per_token
 ok "$fathom" bench decode --model config.json --prompt 8,20 --batch 1,3 --new-tokens 4 --cache-dtype fp8 \
   "${quick[@]}" --json
 cases 4 tokens_per_s bytes_per_step bytes_per_token cache_bytes workspace_bytes
+# With the weights of a checkpoint, as they are stored: fewer bytes than random ones in BF16.
+ok "$fathom" init --model config.json --out stored --dtype fp8
+ok "$fathom" bench prefill --model stored --tokens 8 "${quick[@]}" --json
+cases 1 tokens_per_s peak_bytes
+ok "$fathom" bench decode --model stored --prompt 8 --new-tokens 4 "${quick[@]}" --json
+cases 1 tokens_per_s peak_bytes bytes_per_step
 
 # --- the accumulator of FP8 tensor cores: errors, not speed ---
 ok "$fathom" bench accumulator --m 16 --n 24 --intervals 0,128,32 --svg a.svg --json

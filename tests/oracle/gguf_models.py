@@ -35,18 +35,20 @@ MODULES = {
 K_QUANTS = (Type.Q4_K, Type.Q5_K, Type.Q6_K)
 
 
-def _random_blocks(shape, kind: Type, rng) -> np.ndarray:
-    """Bytes of a K-quant, which the package can only read: any bits, but scales of a fitting size."""
+def random_blocks(shape, kind: Type, rng) -> np.ndarray:
+    """Bytes of a quantized tensor: any bits, but scales that keep values below 0.2."""
     block, size = gguf.GGML_QUANT_SIZES[kind]
     data = rng.integers(0, 256, (*shape[:-1], shape[-1] // block, size), dtype=np.uint8)
     # Values are about scale * 32 * 16 (scale * 64 * 32 for Q6_K): keep them below 0.2.
-    scale = (rng.uniform(0.5, 1.0, data.shape[:-1]) * 2e-4).astype(np.float16)
+    size_of_scale = 2e-3 if kind == Type.Q4_0 else 2e-4
+    scale = (rng.uniform(0.5, 1.0, data.shape[:-1]) * size_of_scale).astype(np.float16)
     halves = scale[..., None].view(np.uint8)
     if kind == Type.Q6_K:
         data[..., 208:210] = halves
         data[..., 192:208] = rng.integers(-40, 40, data[..., 192:208].shape).astype(np.int8).view(np.uint8)
     else:
         data[..., 0:2] = halves
+    if kind in (Type.Q4_K, Type.Q5_K):
         data[..., 2:4] = (scale * np.float16(7))[..., None].view(np.uint8)
     return data.reshape(*shape[:-1], -1)
 
@@ -56,8 +58,61 @@ def encode(value: np.ndarray, kind: Type, rng):
     block, _ = gguf.GGML_QUANT_SIZES[kind]
     if value.shape[-1] % block != 0:
         kind = Type.F16
-    data = _random_blocks(value.shape, kind, rng) if kind in K_QUANTS else quants.quantize(value, kind)
+    data = random_blocks(value.shape, kind, rng) if kind in K_QUANTS else quants.quantize(value, kind)
     return kind, data, quants.dequantize(data, kind).astype(np.float32).reshape(value.shape)
+
+
+def add_metadata(w, c: dict, split_kv_b: bool) -> None:
+    """The keys of a config.json; with a split kv_b_proj attention is that of one compressed head."""
+    w.add_block_count(c["num_hidden_layers"])
+    w.add_context_length(c["max_position_embeddings"])
+    w.add_embedding_length(c["hidden_size"])
+    w.add_feed_forward_length(c["intermediate_size"])
+    w.add_head_count(c["num_attention_heads"])
+    w.add_head_count_kv(1 if split_kv_b else c["num_attention_heads"])
+    w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    w.add_rope_freq_base(c["rope_theta"])
+    w.add_rope_dimension_count(c["qk_rope_head_dim"])
+    w.add_vocab_size(c["vocab_size"])
+    w.add_leading_dense_block_count(c["first_k_dense_replace"])
+    if c["q_lora_rank"] is not None:
+        w.add_q_lora_rank(c["q_lora_rank"])
+    w.add_kv_lora_rank(c["kv_lora_rank"])
+    key = c["qk_nope_head_dim"] + c["qk_rope_head_dim"]
+    if split_kv_b:
+        w.add_key_length(c["kv_lora_rank"] + c["qk_rope_head_dim"])
+        w.add_value_length(c["kv_lora_rank"])
+        w.add_key_length_mla(key)
+        w.add_value_length_mla(c["v_head_dim"])
+    else:
+        w.add_key_length(key)
+        w.add_value_length(c["v_head_dim"])
+    _add_experts(w, c)
+    _add_yarn(w, c["rope_scaling"])
+
+
+def _add_experts(w, c: dict) -> None:
+    sigmoid = c["scoring_func"] == "sigmoid"
+    w.add_expert_feed_forward_length(c["moe_intermediate_size"])
+    w.add_expert_count(c["n_routed_experts"])
+    w.add_expert_used_count(c["num_experts_per_tok"])
+    w.add_expert_shared_count(c["n_shared_experts"])
+    w.add_expert_weights_scale(c["routed_scaling_factor"])
+    w.add_expert_weights_norm(c["norm_topk_prob"])
+    kind = gguf.ExpertGatingFuncType
+    w.add_expert_gating_func(kind.SIGMOID if sigmoid else kind.SOFTMAX)
+    if c["n_group"] > 1:
+        w.add_expert_group_count(c["n_group"])
+        w.add_expert_group_used_count(c["topk_group"])
+
+
+def _add_yarn(w, yarn: dict | None) -> None:
+    if not yarn:
+        return
+    w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    w.add_rope_scaling_factor(yarn["factor"])
+    w.add_rope_scaling_orig_ctx_len(yarn["original_max_position_embeddings"])
+    w.add_rope_scaling_yarn_log_mul(0.1 * yarn["mscale_all_dim"])
 
 
 class Converter:
@@ -115,61 +170,9 @@ class Converter:
         for layer in sorted(layers_with_experts):
             self._experts(layer)
 
-    def add_metadata(self, w) -> None:
-        c = self.config
-        w.add_block_count(c["num_hidden_layers"])
-        w.add_context_length(c["max_position_embeddings"])
-        w.add_embedding_length(c["hidden_size"])
-        w.add_feed_forward_length(c["intermediate_size"])
-        w.add_head_count(c["num_attention_heads"])
-        w.add_head_count_kv(1 if self.split else c["num_attention_heads"])
-        w.add_layer_norm_rms_eps(c["rms_norm_eps"])
-        w.add_rope_freq_base(c["rope_theta"])
-        w.add_rope_dimension_count(c["qk_rope_head_dim"])
-        w.add_vocab_size(c["vocab_size"])
-        w.add_leading_dense_block_count(c["first_k_dense_replace"])
-        if c["q_lora_rank"] is not None:
-            w.add_q_lora_rank(c["q_lora_rank"])
-        w.add_kv_lora_rank(c["kv_lora_rank"])
-        key = c["qk_nope_head_dim"] + c["qk_rope_head_dim"]
-        if self.split:
-            w.add_key_length(c["kv_lora_rank"] + c["qk_rope_head_dim"])
-            w.add_value_length(c["kv_lora_rank"])
-            w.add_key_length_mla(key)
-            w.add_value_length_mla(c["v_head_dim"])
-        else:
-            w.add_key_length(key)
-            w.add_value_length(c["v_head_dim"])
-        self._add_experts(w)
-        self._add_yarn(w)
-
-    def _add_experts(self, w) -> None:
-        c = self.config
-        sigmoid = c["scoring_func"] == "sigmoid"
-        w.add_expert_feed_forward_length(c["moe_intermediate_size"])
-        w.add_expert_count(c["n_routed_experts"])
-        w.add_expert_used_count(c["num_experts_per_tok"])
-        w.add_expert_shared_count(c["n_shared_experts"])
-        w.add_expert_weights_scale(c["routed_scaling_factor"])
-        w.add_expert_weights_norm(c["norm_topk_prob"])
-        kind = gguf.ExpertGatingFuncType
-        w.add_expert_gating_func(kind.SIGMOID if sigmoid else kind.SOFTMAX)
-        if c["n_group"] > 1:
-            w.add_expert_group_count(c["n_group"])
-            w.add_expert_group_used_count(c["topk_group"])
-
-    def _add_yarn(self, w) -> None:
-        yarn = self.config["rope_scaling"]
-        if not yarn:
-            return
-        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
-        w.add_rope_scaling_factor(yarn["factor"])
-        w.add_rope_scaling_orig_ctx_len(yarn["original_max_position_embeddings"])
-        w.add_rope_scaling_yarn_log_mul(0.1 * yarn["mscale_all_dim"])
-
     def write(self, path: pathlib.Path, split_tensors: int = 0) -> None:
         w = gguf.GGUFWriter(path, "deepseek2", split_max_tensors=split_tensors)
-        self.add_metadata(w)
+        add_metadata(w, self.config, self.split)
         for name, data, kind in self.tensors:
             w.add_tensor(name, data, raw_dtype=kind)
         w.write_header_to_file()

@@ -1,61 +1,19 @@
-// fathom bench prefill, decode: the engine on random weights and tokens.
+// fathom bench prefill, decode: the engine on random tokens.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/philox.h"
+#include "base/process_memory.h"
+#include "bench/inference_model.h"
 #include "bench/model.h"
 #include "bench/runner.h"
 #include "infer/engine.h"
 #include "model/flops.h"
 #include "model/parameter_count.h"
-#include "model_argument.h"
 
 namespace fathom::app {
 namespace {
-
-/// A random model for sequences of up to `length` tokens.
-struct RandomModel {
-  RandomModel(const BenchModelOptions& o, int64_t length)
-      : config(config_of(o.model)),
-        precision(parse_precision(o.precision)),
-        element(precision == kernels::GemmPrecision::kBF16 ? 2 : 4),
-        storage(checked(), element == 2 ? DType::kBF16 : DType::kF32, false),
-        model(config, storage.weights, length) {
-    initialize(config, storage.weights, 1);
-  }
-
-  const ModelConfig& checked() const {
-    const ParameterCount n = count_parameters(config);
-    require_memory(element * static_cast<double>(n.total + n.mtp));
-    return config;
-  }
-  int64_t moe_layers() const {
-    int64_t layers = 0;
-    for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers += config.is_moe_layer(i);
-    return layers;
-  }
-  /// Each weight that so many tokens use, once. A balanced router leaves an expert out with
-  /// probability (1 - k/E)^tokens.
-  double weight_bytes(int64_t tokens) const {
-    const ParameterCount n = count_parameters(config);
-    auto weights = static_cast<double>(n.active_no_embed);
-    if (config.n_routed_experts > 0) {
-      const auto E = static_cast<double>(config.n_routed_experts);
-      const auto k = static_cast<double>(config.num_experts_per_tok);
-      const double used = E * (1 - std::pow(1 - k / E, static_cast<double>(tokens)));
-      weights += (used - k) * static_cast<double>(moe_layers() * n.expert);
-    }
-    return element * weights;
-  }
-
-  ModelConfig config;
-  kernels::GemmPrecision precision;
-  double element;  ///< bytes of a weight
-  ModelStorage storage;
-  Transformer model;
-};
 
 int64_t longest(const std::vector<int64_t>& list) {
   return *std::max_element(list.begin(), list.end());
@@ -76,19 +34,39 @@ double decode_flops(const ModelConfig& config, int64_t context) {
              static_cast<double>(config.kv_lora_rank + config.cache_width());
 }
 
-void add_memory(Report& r, double cache, double workspace) {
-  r.add("cache_bytes", cache, fmt::format("{:.1f} MB", cache / 1e6));
-  r.add("workspace_bytes", workspace, fmt::format("{:.1f} MB", workspace / 1e6));
+/// What the process took for the first run of all, before the buffers of the roof came to it: known
+/// for the first case alone.
+class PeakMemory {
+ public:
+  explicit PeakMemory(const BenchRun& run) : wanted_(run.is_first()) {}
+  void note() {
+    if (wanted_) bytes_ = peak_rss_bytes();
+    wanted_ = false;
+  }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  bool wanted_;
+  int64_t bytes_ = 0;
+};
+
+void add_memory(Report& r, int64_t cache, int64_t workspace, const PeakMemory& peak) {
+  const auto add = [&](const char* name, int64_t bytes) {
+    r.add(name, bytes, fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6));
+  };
+  add("cache_bytes", cache);
+  add("workspace_bytes", workspace);
+  if (peak.bytes() > 0) add("peak_bytes", peak.bytes());
 }
 
 /// Prompts read together by an engine, a token chosen after each.
 class PrefillBench {
  public:
-  PrefillBench(BenchRun& run, RandomModel& m, const BenchModelOptions& o)
+  PrefillBench(BenchRun& run, const InferenceModel& m, const BenchModelOptions& o)
       : run_(run), m_(m), o_(o) {}
 
   void measure(int64_t batch, int64_t count) {
-    Engine engine(m_.model, run_.session().pool,
+    Engine engine(m_.model(), run_.session().pool,
                   {.precision = m_.precision,
                    .cache_format = parse_cache_format(o_.cache_dtype),
                    .max_sequences = batch,
@@ -98,13 +76,16 @@ class PrefillBench {
     row.shape = fmt::format("{} x {} tokens, {}", batch, count, o_.precision);
     row.work = {static_cast<double>(batch) * prefill_flops(m_.config, count),
                 m_.weight_bytes(batch * count), m_.precision};
-    row.run = [&](int64_t) { read(engine, batch, count); };
+    PeakMemory peak(run_);
+    row.run = [&](int64_t) {
+      read(engine, batch, count);
+      peak.note();
+    };
     row.details = [&](double seconds, Report& r) {
       add_parameters(r, m_.config);
       r.add("tokens_per_s", static_cast<double>(batch * count) / seconds);
       const EngineStats stats = engine.stats();
-      add_memory(r, static_cast<double>(stats.cache_bytes),
-                 static_cast<double>(stats.workspace_bytes));
+      add_memory(r, stats.cache_bytes, stats.workspace_bytes, peak);
     };
     run_.measure(row);
   }
@@ -121,7 +102,7 @@ class PrefillBench {
   }
 
   BenchRun& run_;
-  RandomModel& m_;
+  const InferenceModel& m_;
   const BenchModelOptions& o_;
 };
 
@@ -129,13 +110,13 @@ class PrefillBench {
 /// by a balanced router.
 class DecodeBench {
  public:
-  DecodeBench(BenchRun& run, RandomModel& m, const BenchModelOptions& o, int64_t batch,
+  DecodeBench(BenchRun& run, const InferenceModel& m, const BenchModelOptions& o, int64_t batch,
               int64_t context)
       : run_(run),
         m_(m),
         o_(o),
         context_(context),
-        cached_(m.model, run.session().pool,
+        cached_(m.model(), run.session().pool,
                 {.precision = m.precision,
                  .cache_format = parse_cache_format(o.cache_dtype),
                  .cache_tokens = batch * kPageTokens * pages_for(context + o.new_tokens)}) {
@@ -159,14 +140,18 @@ class DecodeBench {
         fmt::format("{} x {} tokens after {}, {}{}", batch, o_.new_tokens, context_, o_.precision,
                     o_.cache_dtype.empty() ? "" : ", cache " + o_.cache_dtype);
     row.work = {steps * batch * decode_flops(m_.config, middle), steps * bytes, m_.precision};
-    row.run = [&](int64_t) { decode(); };
+    PeakMemory peak(run_);
+    row.run = [&](int64_t) {
+      decode();
+      peak.note();
+    };
     row.details = [&](double seconds, Report& r) {
       add_parameters(r, m_.config);
       r.add("tokens_per_s", steps * batch / seconds);
       r.add("bytes_per_step", bytes, fmt::format("{:.1f} MB", bytes / 1e6));
       r.add("bytes_per_token", bytes / batch, fmt::format("{:.1f} MB", bytes / batch / 1e6));
-      add_memory(r, static_cast<double>(cached_.pages().allocated_bytes()),
-                 static_cast<double>(cached_.workspace_bytes()));
+      add_memory(r, cached_.pages().allocated_bytes(),
+                 static_cast<int64_t>(cached_.workspace_bytes()), peak);
     };
     run_.measure(row);
   }
@@ -203,7 +188,7 @@ class DecodeBench {
   }
 
   BenchRun& run_;
-  RandomModel& m_;
+  const InferenceModel& m_;
   const BenchModelOptions& o_;
   int64_t context_;
   CachedModel cached_;
@@ -215,7 +200,7 @@ class DecodeBench {
 
 int run_bench_prefill(const GlobalOptions& global, const BenchModelOptions& o) {
   BenchRun run(global, o, o.tokens.size() * o.batch.size());
-  RandomModel m(o, longest(o.tokens) + 1);
+  const InferenceModel m(o, longest(o.tokens) + 1);
   for (const int64_t batch : o.batch)
     for (const int64_t count : o.tokens)
       if (!run.stopped()) PrefillBench(run, m, o).measure(batch, count);
@@ -224,7 +209,7 @@ int run_bench_prefill(const GlobalOptions& global, const BenchModelOptions& o) {
 
 int run_bench_decode(const GlobalOptions& global, const BenchModelOptions& o) {
   BenchRun run(global, o, o.prompt.size() * o.batch.size());
-  RandomModel m(o, longest(o.prompt) + o.new_tokens);
+  const InferenceModel m(o, longest(o.prompt) + o.new_tokens);
   for (const int64_t batch : o.batch)
     for (const int64_t context : o.prompt)
       if (!run.stopped()) DecodeBench(run, m, o, batch, context).measure();

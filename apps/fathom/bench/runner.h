@@ -48,6 +48,8 @@ class BenchRun {
   Context& ctx() { return session_.ctx; }
   /// True once the user asked for an end: make no more cases.
   bool stopped() const { return interrupt_.requested(); }
+  /// True until a case was measured.
+  bool is_first() const { return done_ == 0; }
   /// Warm-up, the roof, runs in turn with those of baseline and peer, the roof again.
   void measure(const BenchCase& c);
   /// Prints what remains to be printed; the exit status.
