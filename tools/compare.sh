@@ -21,6 +21,7 @@ trap 'rm -rf "$work"' EXIT
 
 $python tests/oracle/compare.py --fathom "$fathom" "$@"
 $python tests/oracle/compare_stored.py --fathom "$fathom"
+$python tests/oracle/compare_generate.py --fathom "$fathom" "$@"
 $python tests/oracle/train_loop.py --fathom "$fathom" --keep-run "$work/run"
 $python tests/oracle/check_tensorboard.py "$work/run"
 for tokenizer in "${FATHOM_V3_TOKENIZER:-../shared/data/deepseek-v3-tokenizer}" \
