@@ -42,7 +42,8 @@ class Chat {
       : arguments_(arguments),
         system_(arguments.system),
         stats_(arguments.stats),
-        generation_(global, arguments.model, arguments.sampling, 0),
+        generation_(global, arguments.model, arguments.sampling,
+                    [](const Tokenizer&) { return int64_t{0}; }),
         template_(generation_.tokenizer(), arguments.chat_template) {
     options_.thinking = arguments.thinking;
     const ChatMessage probe[] = {{"user", "x"}};
@@ -160,13 +161,22 @@ class Chat {
     ReplyView view(template_.opens_thinking(options_));
     bool ended = false;
     const InterruptGuard interrupt;
+    const auto stop = [&] { return interrupt.requested(); };
+    const auto on_token = [&](const GeneratedToken& token) {
+      view.add(token.text);
+      ended = token.id == end;
+      return !ended && !stop();
+    };
     const GenerateResult result =
-        fathom::generate(generation_.engine(), prompt, request(), [&](const GeneratedToken& token) {
-          view.add(token.text);
-          ended = token.id == end;
-          return !ended && !interrupt.requested();
-        });
+        fathom::generate(generation_.engine(), prompt, request(), on_token, stop);
     view.finish();
+    if (result.ids.empty()) {
+      messages_.pop_back();
+      fmt::print(notes_,
+                 "(stopped before the reply began: the message is not part of the "
+                 "conversation)\n");
+      return;
+    }
     messages_.push_back(
         {.role = "assistant", .content = view.content(), .reasoning = view.reasoning()});
     explain_end(result, ended);

@@ -202,8 +202,8 @@ void add_sampling(CLI::App* sub, SamplingArguments& s) {
       ->check(CLI::IsMember({"off", "mtp"}))
       ->capture_default_str();
   sub->add_option("--drafts", s.drafts,
-                  "Tokens drafted a step (default: one a MTP module, while that is measured to be "
-                  "faster)")
+                  "Tokens drafted a step (default: greedy, 0 to 4, as is measured to be fastest; "
+                  "else one a MTP module)")
       ->check(CLI::Range(0, 15));
   sub->add_option("--max-context", s.max_context, "Longest context, in tokens")
       ->check(CLI::PositiveNumber);

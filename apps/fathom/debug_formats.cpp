@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "checkpoint/model_io.h"
 #include "formats.h"
+#include "model_argument.h"
 #include "report.h"
 #include "session.h"
 #include "text/tokenizer.h"
@@ -29,7 +30,7 @@ std::vector<int32_t> read_ids(const FormatsArguments& o, const ModelConfig& conf
   if (o.seq_len > config.max_position_embeddings)
     throw UsageError(fmt::format("--seq-len {} is past the model's limit", o.seq_len),
                      fmt::format("at most {}", config.max_position_embeddings));
-  const Tokenizer tokenizer = Tokenizer::load(o.model);
+  const Tokenizer tokenizer = load_tokenizer(o.model);
   std::vector<int32_t> ids = tokenizer.encode_parallel(read_text_file(o.text), {true, false}, pool);
   ids.resize(std::min(ids.size(), static_cast<size_t>(o.max_tokens) + 1));
   if (ids.size() < 2)

@@ -39,7 +39,7 @@ int run_eval(const GlobalOptions& global, const EvalArguments& options) {
   const int64_t seq_len = window_of(stored.config, options.seq_len);
   Session session(global);
   const std::vector<int32_t> ids = held_out_ids(
-      session.pool, stored.config, tokenizer_of(options.model, options.tokenizer), options.text);
+      session.pool, stored.config, load_tokenizer(options.model, options.tokenizer), options.text);
   const ModelPrecision precision(session.ctx, stored.config, stored.weights, options.precision);
   const Transformer model(stored.config, stored.weights, seq_len);
   std::optional<CachedModel> cached;

@@ -60,11 +60,11 @@ Report make_report(const GenerateResult& r, const Report& memory, bool json) {
 }  // namespace
 
 int run_generate(const GlobalOptions& global, const GenerateArguments& options) {
-  const Tokenizer tokenizer =
-      Tokenizer::load(tokenizer_of(options.model, options.sampling.tokenizer));
-  const std::vector<int32_t> prompt = prompt_ids(options, tokenizer);
-  const auto needed = static_cast<int64_t>(prompt.size()) + options.max_new_tokens;
-  Generation generation(global, options.model, options.sampling, needed);
+  std::vector<int32_t> prompt;
+  Generation generation(global, options.model, options.sampling, [&](const Tokenizer& tokenizer) {
+    prompt = prompt_ids(options, tokenizer);
+    return static_cast<int64_t>(prompt.size()) + options.max_new_tokens;
+  });
   GenerateOptions request = generation.options();
   request.max_new_tokens = options.max_new_tokens;
   request.ignore_eos = options.ignore_eos;
@@ -75,12 +75,14 @@ int run_generate(const GlobalOptions& global, const GenerateArguments& options) 
     if (!global.json) std::fwrite(text.data(), 1, text.size(), stdout);
   };
   const InterruptGuard interrupt;
+  const auto stop = [&] { return interrupt.requested(); };
+  const auto on_token = [&](const GeneratedToken& token) {
+    show(utf8.add(token.text));
+    std::fflush(stdout);
+    return !stop();
+  };
   const GenerateResult result =
-      fathom::generate(generation.engine(), prompt, request, [&](const GeneratedToken& token) {
-        show(utf8.add(token.text));
-        std::fflush(stdout);
-        return !interrupt.requested();
-      });
+      fathom::generate(generation.engine(), prompt, request, on_token, stop);
   show(utf8.finish() + "\n\n");
   make_report(result, generation.memory(), global.json).print(global.json);
   return result.finish_reason == FinishReason::kInterrupted ? 130 : 0;

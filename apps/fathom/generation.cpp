@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <future>
 
 #include "base/error.h"
 #include "base/process_memory.h"
@@ -23,24 +24,35 @@ int64_t context_for(const SamplingArguments& sampling, const ModelConfig& config
   return needed > 0 ? std::min(needed, limit) : limit;
 }
 
+/// As many as are worth measuring: each is accepted less often than the one before.
+constexpr int64_t kAdaptiveDrafts = 4;
+
 int64_t drafts_for(const SamplingArguments& sampling, const ModelConfig& config) {
   if (sampling.speculate == "off") return 0;
   if (config.num_nextn_predict_layers == 0)
     throw UsageError("--speculate mtp: this model has no MTP module",
                      "leave the option out, or train with num_nextn_predict_layers >= 1");
-  return sampling.drafts > 0 ? sampling.drafts : config.num_nextn_predict_layers;
+  if (sampling.drafts > 0) return sampling.drafts;
+  const int64_t modules = config.num_nextn_predict_layers;
+  return sampling.temperature == 0 ? std::max(modules, kAdaptiveDrafts) : modules;
+}
+
+/// Reads the tokenizer while the weights are being opened: each takes some tenths of a second.
+Tokenizer load_beside(const std::string& model, const std::string& tokenizer, StoredModel& stored) {
+  auto loaded = std::async(std::launch::async, [&] { return load_tokenizer(model, tokenizer); });
+  stored = StoredModel::open(model);
+  return loaded.get();
 }
 
 }  // namespace
 
 Generation::Generation(const GlobalOptions& global, const std::string& model,
-                       const SamplingArguments& sampling, int64_t context)
+                       const SamplingArguments& sampling, const NeededContext& context)
     : sampling_(sampling),
-      stored_(StoredModel::open(model)),
-      tokenizer_(Tokenizer::load(tokenizer_of(model, sampling.tokenizer))),
+      tokenizer_(load_beside(model, sampling.tokenizer, stored_)),
       pool_(global.threads) {
   prepare_weights(stored_, sampling.preload);
-  const int64_t positions = context_for(sampling, stored_.config, context);
+  const int64_t positions = context_for(sampling, stored_.config, context(tokenizer_));
   {
     Arena arena;
     Context ctx{Device{}, pool_, arena};

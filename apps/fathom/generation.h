@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "checkpoint/model_io.h"
@@ -16,9 +17,10 @@ class Report;
 /// A model opened to generate with, as generate and chat need it.
 class Generation {
  public:
-  /// context: tokens the request needs; 0: the model's limit.
+  /// Tokens the request needs, which may depend on how its text is encoded; 0: the model's limit.
+  using NeededContext = std::function<int64_t(const Tokenizer&)>;
   Generation(const GlobalOptions& global, const std::string& model,
-             const SamplingArguments& sampling, int64_t context);
+             const SamplingArguments& sampling, const NeededContext& context);
 
   Engine& engine() { return *engine_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }

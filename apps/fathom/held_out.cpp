@@ -8,20 +8,19 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "model_argument.h"
-#include "text/tokenizer.h"
 #include "train/objective.h"
 
 namespace fathom::app {
 
 std::vector<int32_t> held_out_ids(ThreadPool& pool, const ModelConfig& config,
-                                  const std::string& tokenizer, const std::string& text_file) {
+                                  const Tokenizer& tokenizer, const std::string& text_file) {
   const std::string text = read_text_file(text_file);
-  std::vector<int32_t> ids = Tokenizer::load(tokenizer).encode_parallel(text, {true, false}, pool);
+  std::vector<int32_t> ids = tokenizer.encode_parallel(text, {true, false}, pool);
   if (ids.size() < 2)
     throw Error(fmt::format("{} holds nothing to predict", text_file), "give a longer text");
   if (const int32_t top = *std::max_element(ids.begin(), ids.end()); top >= config.vocab_size)
-    throw Error(fmt::format("{}: the tokenizer gives id {}, but vocab_size is {}", tokenizer, top,
-                            config.vocab_size),
+    throw Error(fmt::format("{}: the tokenizer gives id {}, but vocab_size is {}",
+                            tokenizer.source(), top, config.vocab_size),
                 "use the tokenizer that the model was trained with");
   return ids;
 }
@@ -57,7 +56,7 @@ double total_loss(const std::vector<int32_t>& ids, int64_t window, const WindowL
 double held_out_loss(Session& session, const StoredModel& stored, const std::string& tokenizer,
                      const std::string& text_file, int64_t seq_len, const std::string& precision) {
   const std::vector<int32_t> ids =
-      held_out_ids(session.pool, stored.config, tokenizer_of(tokenizer), text_file);
+      held_out_ids(session.pool, stored.config, load_tokenizer(tokenizer), text_file);
   const int64_t window = window_of(stored.config, seq_len);
   const Transformer model(stored.config, stored.weights, window);
   const double total =

@@ -8,13 +8,14 @@
 #include "checkpoint/model_io.h"
 #include "model/transformer.h"
 #include "session.h"
+#include "text/tokenizer.h"
 
 namespace fathom::app {
 
-/// The tokens of a text, by the tokenizer of a directory. Errors name the file: nothing to predict,
-/// or ids that the model does not have.
+/// The tokens of a text. Errors name the file: nothing to predict, or ids that the model does not
+/// have.
 std::vector<int32_t> held_out_ids(ThreadPool& pool, const ModelConfig& config,
-                                  const std::string& tokenizer, const std::string& text_file);
+                                  const Tokenizer& tokenizer, const std::string& text_file);
 
 /// Tokens of a window: seq_len, by default 512 or the model's limit if that is shorter. A usage
 /// error when it is past the limit.

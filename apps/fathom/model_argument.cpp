@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "checkpoint/gguf_tokenizer.h"
 #include "checkpoint/model_io.h"
 
 namespace fathom::app {
@@ -26,6 +27,12 @@ std::string tokenizer_of(const std::string& model, const std::string& tokenizer)
   if (!tokenizer.empty() || !is_gguf(model)) return tokenizer.empty() ? model : tokenizer;
   const fs::path beside = fs::path(model).parent_path();
   return beside.empty() ? "." : beside.string();
+}
+
+Tokenizer load_tokenizer(const std::string& model, const std::string& tokenizer) {
+  if (tokenizer.empty() && is_gguf(model))
+    if (std::optional<Tokenizer> own = gguf_tokenizer(model)) return std::move(*own);
+  return Tokenizer::load(tokenizer_of(model, tokenizer));
 }
 
 }  // namespace fathom::app

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "model_argument.h"
 #include "options.h"
 #include "report.h"
 #include "session.h"
@@ -39,7 +40,7 @@ int run_tokenizer_train(const GlobalOptions& global, const TokenizerTrainArgumen
 }
 
 int run_tokenizer_encode(const GlobalOptions& global, const TokenizerEncodeArguments& options) {
-  const Tokenizer tokenizer = Tokenizer::load(options.model);
+  const Tokenizer tokenizer = load_tokenizer(options.model);
   const std::string text = options.text ? *options.text : read_text_file(options.input);
   ThreadPool pool(global.threads);
   const bool special = !options.no_special;
@@ -56,7 +57,7 @@ int run_tokenizer_encode(const GlobalOptions& global, const TokenizerEncodeArgum
 }
 
 int run_tokenizer_decode(const GlobalOptions& global, const TokenizerDecodeArguments& options) {
-  const std::string text = Tokenizer::load(options.model).decode(options.ids, options.skip_special);
+  const std::string text = load_tokenizer(options.model).decode(options.ids, options.skip_special);
   if (!global.json) {
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fputc('\n', stdout);
@@ -69,7 +70,7 @@ int run_tokenizer_decode(const GlobalOptions& global, const TokenizerDecodeArgum
 }
 
 int run_tokenizer_render(const GlobalOptions& global, const TokenizerRenderArguments& arguments) {
-  const Tokenizer tokenizer = Tokenizer::load(arguments.model);
+  const Tokenizer tokenizer = load_tokenizer(arguments.model);
   const ChatTemplate chat(tokenizer, arguments.chat_template);
   std::vector<Report> conversations;
   for (const std::string& file : arguments.messages) {

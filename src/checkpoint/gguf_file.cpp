@@ -102,22 +102,23 @@ size_t size_of_type(uint32_t type) {
   }
 }
 
-/// Passes over an array: vocabularies are read by the tokenizer's own files.
+/// Passes over an array.
 GgufValue skip_array(Cursor& in, const std::string& key) {
   const auto type = in.read<uint32_t>();
   const auto count = in.read<uint64_t>();
+  const GgufArray array{count, type, in.position()};
   if (type == kString) {
     if (count > in.left() / sizeof(uint64_t))
       in.fail(fmt::format("array {} claims {} texts", shown(key), count));
     for (uint64_t i = 0; i < count; ++i) in.string();
-    return GgufArray{count};
+    return array;
   }
   const size_t size = size_of_type(type);
   if (size == 0) in.fail(fmt::format("array {} has elements of type {}", shown(key), type));
   if (count > in.left() / size)
     in.fail(fmt::format("array {} claims {} elements", shown(key), count));
   in.take(static_cast<size_t>(count) * size);
-  return GgufArray{count};
+  return array;
 }
 
 GgufValue read_value(Cursor& in, const std::string& key) {
@@ -275,6 +276,27 @@ GgufHeader parse_gguf_header(std::span<const std::byte> file, const std::string&
   for (uint64_t i = 0; i < tensors; ++i) header.tensors.push_back(read_tensor(in));
   place_tensors(in, header.tensors, alignment_of(in, header.metadata), file.size());
   return header;
+}
+
+std::vector<std::string> gguf_texts(std::span<const std::byte> file, const GgufArray& array,
+                                    const std::string& source) {
+  Cursor in(file, source);
+  if (array.type != kString) in.fail("an array of texts was expected");
+  in.take(array.begin);
+  std::vector<std::string> texts;
+  texts.reserve(array.count);
+  for (uint64_t i = 0; i < array.count; ++i) texts.push_back(in.string());
+  return texts;
+}
+
+std::vector<int32_t> gguf_numbers(std::span<const std::byte> file, const GgufArray& array,
+                                  const std::string& source) {
+  Cursor in(file, source);
+  if (array.type != kI32 && array.type != kU32) in.fail("an array of whole numbers was expected");
+  in.take(array.begin);
+  std::vector<int32_t> numbers(array.count);
+  for (int32_t& n : numbers) n = in.read<int32_t>();
+  return numbers;
 }
 
 void GgufReader::add(const fs::path& path) {

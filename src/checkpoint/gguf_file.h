@@ -15,9 +15,11 @@
 
 namespace fathom {
 
-/// A metadata value. Of an array only the length is kept.
+/// A metadata value. Of an array, where it lies: vocabularies are long and seldom wanted.
 struct GgufArray {
   uint64_t count = 0;
+  uint32_t type = 0;   ///< of the elements, as the format numbers them
+  uint64_t begin = 0;  ///< of the first element, in the file
 };
 using GgufValue = std::variant<int64_t, double, bool, std::string, GgufArray>;
 
@@ -39,6 +41,13 @@ struct GgufHeader {
 /// `source`, the key or tensor, and the value.
 GgufHeader parse_gguf_header(std::span<const std::byte> file, const std::string& source);
 
+/// The elements of an array that parse_gguf_header() has passed over: texts, and whole numbers of
+/// 32 bits. Throw Error when it is of another type.
+std::vector<std::string> gguf_texts(std::span<const std::byte> file, const GgufArray& array,
+                                    const std::string& source);
+std::vector<int32_t> gguf_numbers(std::span<const std::byte> file, const GgufArray& array,
+                                  const std::string& source);
+
 /// The tensors of a GGUF model, mapped: one file, or all of FILE-00001-of-0000N.gguf when one of
 /// them is given. Metadata are the first file's.
 class GgufReader {
@@ -46,6 +55,10 @@ class GgufReader {
   static GgufReader open(const std::filesystem::path& path);
 
   const std::map<std::string, GgufValue>& metadata() const { return metadata_; }
+  /// The bytes of the file that the metadata, and their arrays, lie in.
+  std::span<const std::byte> metadata_file() const {
+    return {files_.front().data(), files_.front().size()};
+  }
   /// Null when there is no such tensor.
   const GgufTensor* find(const std::string& name) const;
   /// The tensor as a matrix: all dimensions but the last are rows.

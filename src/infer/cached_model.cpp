@@ -39,7 +39,8 @@ CachedModel::CachedModel(const Transformer& model, ThreadPool& pool, const Cache
     for (const Mtp& mtp : model.mtp()) add(mtp.block());
 }
 
-TensorView CachedModel::forward(TokenForm form, std::span<const Tokens> sequences) {
+TensorView CachedModel::forward(TokenForm form, std::span<const Tokens> sequences,
+                                const std::function<bool()>& stop) {
   std::vector<CachedPass::Part> parts;
   std::vector<int32_t> token_T;
   for (const Tokens& s : sequences) {
@@ -51,7 +52,10 @@ TensorView CachedModel::forward(TokenForm form, std::span<const Tokens> sequence
   const TensorView hidden_TD = pass.alloc_f32(std::ssize(token_T), model_.config().hidden_size);
   const ArenaScope scope(arena_);
   const TensorView residual_TD = model_.embed(pass, token_T);
-  for (int64_t l = 0; l < std::ssize(model_.layers()); ++l) layer(cached, l, residual_TD);
+  for (int64_t l = 0; l < std::ssize(model_.layers()); ++l) {
+    if (stop && stop()) return {};
+    layer(cached, l, residual_TD);
+  }
   norm_forward(pass, model_.weights().norm, static_cast<float>(model_.config().rms_norm_eps),
                residual_TD, hidden_TD);
   for (const Segment& s : cached.segments()) s.cache->set_length(s.end());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -42,8 +43,10 @@ class CachedModel {
   };
   /// Reads tokens of several sequences, weights shared by all: their caches hold them afterwards.
   /// Representations after the final norm, F32 [ΣT, D], from the arena: the caller's ArenaScope
-  /// ends their life.
-  TensorView forward(TokenForm form, std::span<const Tokens> sequences);
+  /// ends their life. Empty when `stop`, asked before each layer, said true: then the caches hold
+  /// what they held.
+  TensorView forward(TokenForm form, std::span<const Tokens> sequences,
+                     const std::function<bool()>& stop = {});
   /// One layer: of the main model, or from num_hidden_layers on of the MTP modules.
   void layer(const CachedPass& pass, int64_t layer, TensorView residual_TD) const {
     layers_[static_cast<size_t>(layer)].forward(pass, residual_TD);

@@ -98,7 +98,7 @@ void Engine::cancel(RequestId id) {
   }
 }
 
-bool Engine::step() {
+bool Engine::step(const StopRequested& stop) {
   for (const auto& s : running_) s->drop_drafts();
   admit();
   if (running_.empty()) return false;
@@ -106,16 +106,15 @@ bool Engine::step() {
   const ArenaScope scope(cached_.arena());
   const auto start = std::chrono::steady_clock::now();
   Logits logits(cached_, running_);
-  const bool read_prompts = read_blocks(logits) > 0;
+  const bool read_prompts = read_blocks(logits, stop) > 0;
   const std::vector<Sequence*> streamed = plan_streamed();
   const auto continued = std::ranges::count_if(streamed, [](auto* s) { return s->count == 1; });
   draft(streamed);
-  if (!streamed.empty()) read(TokenForm::kStreamed, streamed, logits);
-  const int64_t chosen = choose(logits);
+  read_streamed(logits, streamed, stop);
+  choose(logits);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  if (!read_prompts && continued == std::ssize(streamed) && continued > 0)
-    policy_.record(std::ranges::any_of(streamed, [](auto* s) { return s->wanted > 0; }), continued,
-                   seconds.count(), chosen);
+  if (!read_prompts && continued == std::ssize(streamed) && logits.rows > 0)
+    record(streamed, seconds.count());
   settle();
   return true;
 }

@@ -69,8 +69,10 @@ class Engine {
   /// Ends a request with what it has; nothing happens if it has ended. Not during step(): there
   /// on_token ends its request by returning false.
   void cancel(RequestId id);
-  /// Does a step's work. False when there was nothing to do.
-  bool step();
+  /// Does a step's work. False when there was nothing to do. Once `stop` says true it returns as
+  /// soon as it can: within a layer of a prompt or token being read, but not before drafts are
+  /// verified. What was read before stays; another step() goes on from there.
+  bool step(const StopRequested& stop = {});
 
  private:
   using Sequences = std::vector<std::unique_ptr<Sequence>>;
@@ -83,13 +85,18 @@ class Engine {
   bool make_room(Sequence& s, int64_t tokens);
   void preempt(Sequence& s);
 
-  int64_t read_blocks(Logits& logits);
+  int64_t read_blocks(Logits& logits, const StopRequested& stop);
+  void read_streamed(Logits& logits, std::span<Sequence* const> sequences,
+                     const StopRequested& stop);
   std::vector<Sequence*> plan_streamed();
-  int64_t wanted_drafts(const Sequence& s, bool drafts_pay) const;
+  int64_t wanted_drafts(const Sequence& s, int64_t drafts_that_pay) const;
+  int64_t most_adaptive_drafts() const;
+  void record(std::span<Sequence* const> continued, double seconds);
   void draft(std::span<Sequence* const> sequences);
   void draft_round(std::span<Sequence* const> sequences);
-  void read(TokenForm form, std::span<Sequence* const> sequences, Logits& logits);
-  int64_t choose(Logits& logits);
+  void read(TokenForm form, std::span<Sequence* const> sequences, Logits& logits,
+            const StopRequested& stop);
+  void choose(Logits& logits);
   void catch_up();
   void settle();
   void publish(Sequence& s);

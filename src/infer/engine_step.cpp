@@ -82,7 +82,7 @@ Engine::Logits::Logits(CachedModel& model, const Sequences& sequences) {
 }
 
 /// Whole blocks of prompts, the oldest first, as many tokens as a step may read.
-int64_t Engine::read_blocks(Logits& logits) {
+int64_t Engine::read_blocks(Logits& logits, const StopRequested& stop) {
   const bool mixed =
       std::ranges::any_of(running_, [](const auto& s) { return s->unread_blocks() == 0; });
   const int64_t budget = mixed ? options_.mixed_step_tokens : options_.step_tokens;
@@ -95,15 +95,23 @@ int64_t Engine::read_blocks(Logits& logits) {
     total += s.count;
     list.push_back(&s);
   }
-  if (!list.empty()) read(TokenForm::kPacked, list, logits);
+  if (!list.empty()) read(TokenForm::kPacked, list, logits, stop);
   return total;
+}
+
+/// The modules have followed drafts as if their tokens had been read: that pass is not given up.
+void Engine::read_streamed(Logits& logits, std::span<Sequence* const> sequences,
+                           const StopRequested& stop) {
+  const bool drafted = std::ranges::any_of(sequences, [](auto* s) { return !s->drafts.empty(); });
+  if (!sequences.empty())
+    read(TokenForm::kStreamed, sequences, logits, drafted ? StopRequested() : stop);
 }
 
 /// Every sequence that is being continued, and what prompts have beyond their blocks.
 std::vector<Sequence*> Engine::plan_streamed() {
   const auto continued =
       std::ranges::count_if(running_, [](const auto& s) { return s->unread() == 1; });
-  const bool drafts_pay = policy_.should_draft(continued);
+  const int64_t drafts_that_pay = policy_.drafts(continued, most_adaptive_drafts());
   std::vector<Sequence*> list;
   int64_t left = kStreamedTokens;
   for (size_t i = 0; i < running_.size(); ++i) {
@@ -112,7 +120,7 @@ std::vector<Sequence*> Engine::plan_streamed() {
     s.count = std::min(s.unread(), std::max(left, int64_t{1}));
     if (s.finished || s.unread_blocks() > 0 || s.unread() == 0) continue;
     if (s.unread() == 1)
-      s.wanted = wanted_drafts(s, drafts_pay);
+      s.wanted = wanted_drafts(s, drafts_that_pay);
     else if (left == 0)
       continue;
     if (!make_room(s, s.cache.length() + s.count + s.wanted)) continue;
@@ -123,11 +131,30 @@ std::vector<Sequence*> Engine::plan_streamed() {
 }
 
 /// As many drafts as could be of use.
-int64_t Engine::wanted_drafts(const Sequence& s, bool drafts_pay) const {
+int64_t Engine::wanted_drafts(const Sequence& s, int64_t drafts_that_pay) const {
   if (s.completion.tokens() == 0) return 0;
-  if (s.greedy() && s.options.adaptive_drafts && !drafts_pay) return 0;
+  const int64_t most =
+      s.adaptive() ? std::min(s.options.drafts, drafts_that_pay) : s.options.drafts;
   const int64_t room = std::min(max_context() - s.cache.length() - 1, s.completion.left() - 1);
-  return std::clamp<int64_t>(room, 0, s.options.drafts);
+  return std::clamp<int64_t>(room, 0, most);
+}
+
+int64_t Engine::most_adaptive_drafts() const {
+  int64_t most = 0;
+  for (const auto& s : running_)
+    if (s->adaptive()) most = std::max(most, s->options.drafts);
+  return most;
+}
+
+/// What a step in which every sequence was continued took, for the number of later drafts.
+void Engine::record(std::span<Sequence* const> continued, double seconds) {
+  std::vector<DraftPolicy::Outcome> outcomes;
+  int64_t drafts = 0;
+  for (const Sequence* s : continued) {
+    outcomes.push_back({s->wanted, std::max<int64_t>(0, std::ssize(s->chosen) - 1)});
+    drafts = std::max(drafts, s->wanted);
+  }
+  policy_.record(drafts, seconds, outcomes);
 }
 
 /// Drafts for the sequences that want them: a round for each draft, all sequences together.
@@ -161,12 +188,14 @@ void Engine::draft_round(std::span<Sequence* const> sequences) {
 
 /// Reads `count` tokens of each; those read to the end want logits after the chosen token and each
 /// draft.
-void Engine::read(TokenForm form, std::span<Sequence* const> sequences, Logits& logits) {
+void Engine::read(TokenForm form, std::span<Sequence* const> sequences, Logits& logits,
+                  const StopRequested& stop) {
   const ArenaScope scope(cached_.arena());
   std::vector<CachedModel::Tokens> parts;
   for (Sequence* s : sequences)
     parts.push_back({&s->cache, s->ahead().first(static_cast<size_t>(s->count))});
-  const ConstTensorView hidden_TD = cached_.forward(form, parts);
+  const ConstTensorView hidden_TD = cached_.forward(form, parts, stop);
+  if (!hidden_TD) return;
   Context& ctx = cached_.context(form);
   int64_t row = 0;
   for (Sequence* s : sequences) {
@@ -183,9 +212,9 @@ void Engine::read(TokenForm form, std::span<Sequence* const> sequences, Logits& 
   }
 }
 
-/// Chooses the tokens that follow what has been read to the end; how many.
-int64_t Engine::choose(Logits& logits) {
-  if (logits.rows == 0) return 0;
+/// Chooses the tokens that follow what has been read to the end.
+void Engine::choose(Logits& logits) {
+  if (logits.rows == 0) return;
   const ConstTensorView logits_LV = logits.logits_LV;
   cached_.logits(logits.hidden_LD.row_range(0, logits.rows),
                  logits.logits_LV.row_range(0, logits.rows));
@@ -197,15 +226,12 @@ int64_t Engine::choose(Logits& logits) {
     s.chosen.clear();
     if (s.error.empty()) guarded(s, [&] { choose_tokens(s, logits_LV); });
   });
-  int64_t chosen = 0;
   for (Sequence* s : list) {
     accept_tokens(*s, logits_LV);
     if (s->draft_state) drafter_->truncate(*s->draft_state, s->cache.length());
     s->logit_rows = 0;
-    chosen += std::ssize(s->chosen);
+    stats_.generated_tokens += std::ssize(s->chosen);
   }
-  stats_.generated_tokens += chosen;
-  return chosen;
 }
 
 /// Lets the MTP modules read what has been waiting for them.

@@ -3,7 +3,8 @@
 namespace fathom {
 
 GenerateResult generate(Engine& engine, std::span<const int32_t> prompt,
-                        const GenerateOptions& options, const OnToken& on_token) {
+                        const GenerateOptions& options, const OnToken& on_token,
+                        const StopRequested& stop) {
   std::optional<GenerateResult> result;
   const Engine::RequestId id = engine.submit(
       {{prompt.begin(), prompt.end()}, options, on_token, [&result](GenerateResult r) {
@@ -11,8 +12,9 @@ GenerateResult generate(Engine& engine, std::span<const int32_t> prompt,
        }});
   try {
     while (!result) {
-      const bool worked = engine.step();
+      const bool worked = engine.step(stop);
       FATHOM_ASSERT(worked);
+      if (!result && stop && stop()) engine.cancel(id);
     }
   } catch (...) {
     engine.cancel(id);  // its callbacks refer to what is about to end

@@ -19,8 +19,8 @@ struct GenerateOptions {
   /// The bytes a token stands for. Needed for stop strings; without it texts are empty.
   std::function<std::string(int32_t)> token_text = {};
   int64_t drafts = 0;  ///< tokens drafted a step by the MTP modules; 0: no speculation
-  /// Let a greedy request draft only while that is measured to be faster. (Others always draft as
-  /// asked, so that the same seed gives the same text.)
+  /// Let a greedy request draft fewer, or none, while that is measured to be faster. (Others always
+  /// draft as asked, so that the same seed gives the same text.)
   bool adaptive_drafts = false;
   /// Log probabilities of this many most probable tokens beside the chosen one's.
   std::optional<int64_t> top_logprobs = {};
@@ -46,6 +46,9 @@ struct GeneratedToken {
 };
 /// Returns false to interrupt.
 using OnToken = std::function<bool(const GeneratedToken&)>;
+
+/// Asked between the layers of a pass: true gives the pass up.
+using StopRequested = std::function<bool()>;
 
 struct SpeculationCounts {
   int64_t drafted = 0, accepted = 0;

@@ -33,6 +33,7 @@ struct Sequence {
   /// Still to be read in packed form.
   int64_t unread_blocks() const { return std::max<int64_t>(0, blocks_end - cache.length()); }
   bool greedy() const { return options.sampler.temperature == 0; }
+  bool adaptive() const { return greedy() && options.adaptive_drafts; }
   bool invariant() const { return options.batch_invariant.value_or(greedy()); }
   /// Tokens not in the caches, of which the first was chosen and the rest, if any, is drafted.
   std::span<const int32_t> ahead() const {

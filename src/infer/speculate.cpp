@@ -5,11 +5,11 @@
 namespace fathom {
 namespace {
 
-// Steps of one kind in a row while it is being tried, and steps between trials of the slower one.
+// Steps of one kind in a row while it is being tried, and steps between later trials.
 constexpr int64_t kTrial = 4;
 constexpr int64_t kPeriod = 64;
-// What the newest step counts for in the averages. Acceptance is noisy, so that it must be small.
-constexpr double kWeight = 0.1;
+// What the newest value counts for in the averages. Acceptance is noisy, so that it must be small.
+constexpr double kSecondsWeight = 0.1, kReachedWeight = 0.02;
 
 }  // namespace
 
@@ -28,25 +28,48 @@ Verdict verify_draft(const Sampler& sampler, std::span<const float> target_V,
   return {false, sampler.draw(any ? rest_V : target_V, position, RandomStream::kToken)};
 }
 
-void DraftPolicy::Way::add(double s, double t) {
-  const double weight = std::max(kWeight, 1.0 / static_cast<double>(++steps));
-  seconds += weight * (s - seconds);
-  tokens += weight * (t - tokens);
+void DraftPolicy::Average::add(double value, double least_weight) {
+  mean += std::max(least_weight, 1.0 / static_cast<double>(++values)) * (value - mean);
 }
 
-bool DraftPolicy::should_draft(int64_t sequences) {
-  Batch& b = batches_[sequences];
-  if (b.drafted.steps < kTrial) return true;
-  if (b.plain.steps < kTrial) return false;
-  const bool faster = b.drafted.seconds_a_token() < b.plain.seconds_a_token();
-  const bool trial = b.steps % kPeriod < kTrial;
-  return faster != trial;
+void DraftPolicy::Batch::make_room(int64_t drafts) {
+  if (std::ssize(seconds) <= drafts) seconds.resize(static_cast<size_t>(drafts) + 1);
+  if (std::ssize(reached) < drafts) reached.resize(static_cast<size_t>(drafts));
 }
 
-void DraftPolicy::record(bool drafted, int64_t sequences, double seconds, int64_t tokens) {
+/// The number of drafts with the fewest seconds a token.
+int64_t DraftPolicy::Batch::best(int64_t most) const {
+  int64_t best = 0;
+  double tokens = 1, least = 0;
+  for (int64_t k = 0; k <= most; ++k) {
+    if (k > 0) tokens += reached[static_cast<size_t>(k - 1)].mean;
+    const double seconds_a_token = seconds[static_cast<size_t>(k)].mean / tokens;
+    if (k > 0 && seconds_a_token >= least) continue;
+    best = k;
+    least = seconds_a_token;
+  }
+  return best;
+}
+
+int64_t DraftPolicy::drafts(int64_t sequences, int64_t most) {
   Batch& b = batches_[sequences];
+  b.make_room(most);
+  for (int64_t k = most; k >= 0; --k)
+    if (b.seconds[static_cast<size_t>(k)].values < kTrial) return k;
+  const int64_t best = b.best(most);
+  if (most == 0 || b.steps % kPeriod >= kTrial) return best;
+  const bool more = best == 0 || (best < most && b.steps / kPeriod % 2 == 0);
+  return more ? best + 1 : best - 1;
+}
+
+void DraftPolicy::record(int64_t drafts, double seconds, std::span<const Outcome> sequences) {
+  Batch& b = batches_[std::ssize(sequences)];
+  b.make_room(drafts);
   ++b.steps;
-  (drafted ? b.drafted : b.plain).add(seconds, static_cast<double>(tokens));
+  b.seconds[static_cast<size_t>(drafts)].add(seconds, kSecondsWeight);
+  for (const Outcome& o : sequences)
+    for (int64_t i = 0; i < std::min(o.drafted, drafts); ++i)
+      b.reached[static_cast<size_t>(i)].add(o.accepted > i, kReachedWeight);
 }
 
 }  // namespace fathom

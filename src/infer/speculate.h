@@ -20,27 +20,36 @@ struct Verdict {
 Verdict verify_draft(const Sampler& sampler, std::span<const float> target_V,
                      std::span<const float> draft_V, int32_t draft, int64_t position);
 
-/// Decides whether steps draft: by the seconds that a step takes with and without and the tokens
-/// that it yields, for each number of sequences. Both are tried first; the slower is tried again
-/// now and then.
+/// Decides how many tokens a step drafts: by the seconds that steps take with each number of
+/// drafts, and by how often drafts are accepted, for each number of sequences. Every number is
+/// tried first; later, now and then, a neighbour of the best.
 class DraftPolicy {
  public:
-  bool should_draft(int64_t sequences);
-  /// A step over so many sequences that gave so many tokens.
-  void record(bool drafted, int64_t sequences, double seconds, int64_t tokens);
+  /// Drafts of the next step over so many sequences, 0 to most.
+  int64_t drafts(int64_t sequences, int64_t most);
+  /// Of one sequence in a step.
+  struct Outcome {
+    int64_t drafted, accepted;
+  };
+  /// A step that made at most `drafts` drafts for each of its sequences.
+  void record(int64_t drafts, double seconds, std::span<const Outcome> sequences);
 
  private:
-  struct Way {
-    int64_t steps = 0;
-    double seconds = 0, tokens = 0;  ///< of a step, recent ones counting more
-    double seconds_a_token() const { return seconds / tokens; }
-    void add(double s, double t);
+  /// An average in which recent values count more.
+  struct Average {
+    int64_t values = 0;
+    double mean = 0;
+    void add(double value, double least_weight);
   };
   struct Batch {
-    Way plain, drafted;
+    std::vector<Average> seconds;  ///< of a step, by drafts
+    std::vector<Average> reached;  ///< by i: whether the first i + 1 drafts were all accepted
     int64_t steps = 0;
+
+    void make_room(int64_t drafts);
+    int64_t best(int64_t most) const;
   };
-  std::map<int64_t, Batch> batches_;
+  std::map<int64_t, Batch> batches_;  ///< by number of sequences
 };
 
 }  // namespace fathom

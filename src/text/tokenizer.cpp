@@ -111,6 +111,10 @@ Tokenizer Tokenizer::from_tiktoken(std::string_view ranks, const std::string& so
   return {std::move(file), std::move(settings), source};
 }
 
+Tokenizer Tokenizer::from_gguf(const GgufVocabulary& vocabulary, const std::string& source) {
+  return {tokenizer_file_of(vocabulary, source), tokenizer_config_of(vocabulary, source), source};
+}
+
 Tokenizer::Tokenizer(TokenizerFile file, TokenizerConfig config, std::string source)
     : file_(std::move(file)),
       config_(std::move(config)),

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "text/gguf_vocabulary.h"
 #include "text/tokenizer_file.h"
 
 namespace fathom {
@@ -44,6 +45,8 @@ class Tokenizer {
   /// The same from the text of a tiktoken.model; config must list its special tokens.
   static Tokenizer from_tiktoken(std::string_view ranks, const std::string& source,
                                  std::string_view config);
+  /// The same from what a GGUF file carries.
+  static Tokenizer from_gguf(const GgufVocabulary& vocabulary, const std::string& source);
 
   std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
   /// The same ids; the text is cut at places where that provably changes nothing.

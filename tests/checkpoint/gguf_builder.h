@@ -9,7 +9,7 @@ namespace fathom {
 /// The bytes of a GGUF file, version 3, piece by piece.
 class GgufBuilder {
  public:
-  static constexpr uint32_t kU32 = 4, kF32 = 6, kBool = 7, kString = 8, kArray = 9;
+  static constexpr uint32_t kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9;
 
   void key(const std::string& name, uint32_t value) { add_key(name, kU32, bytes_of(value)); }
   void key(const std::string& name, float value) { add_key(name, kF32, bytes_of(value)); }
@@ -20,6 +20,11 @@ class GgufBuilder {
   void texts(const std::string& name, const std::vector<std::string>& values) {
     std::string array = bytes_of(kString) + bytes_of(uint64_t{values.size()});
     for (const std::string& v : values) array += text(v);
+    add_key(name, kArray, array);
+  }
+  void numbers(const std::string& name, const std::vector<int32_t>& values) {
+    std::string array = bytes_of(kI32) + bytes_of(uint64_t{values.size()});
+    for (const int32_t v : values) array += bytes_of(v);
     add_key(name, kArray, array);
   }
   /// shape row-major; type as ggml numbers them.

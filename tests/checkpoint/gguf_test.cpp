@@ -4,7 +4,9 @@
 
 #include "checkpoint/gguf_builder.h"
 #include "checkpoint/gguf_config.h"
+#include "checkpoint/gguf_tokenizer.h"
 #include "checkpoint/model_io_fixture.h"
+#include "text/byte_level.h"
 
 namespace fathom {
 namespace {
@@ -254,6 +256,42 @@ TEST_F(GgufModel, NamesAMissingPart) {
     FAIL() << "opened half a model";
   } catch (const Error& e) {
     expect_parts(e.what(), {"m-00002-of-00002.gguf"});
+  }
+}
+
+TEST_F(GgufModel, CarriesItsTokenizer) {
+  GgufBuilder b;
+  b.key("tokenizer.ggml.model", "gpt2");
+  b.key("tokenizer.ggml.pre", "deepseek-v3");
+  std::vector<std::string> tokens;
+  for (int byte = 0; byte < 256; ++byte)
+    tokens.push_back(spell_bytes(std::string(1, static_cast<char>(byte))));
+  tokens.insert(tokens.end(), {"th", "<end>"});
+  std::vector<int32_t> types(256 + 1, GgufVocabulary::kNormal);
+  types.push_back(GgufVocabulary::kControl);
+  b.texts("tokenizer.ggml.tokens", tokens);
+  b.numbers("tokenizer.ggml.token_type", types);
+  b.texts("tokenizer.ggml.merges", {"t h"});
+  b.key("tokenizer.ggml.eos_token_id", uint32_t{257});
+  b.key("tokenizer.chat_template", "{{ x }}");
+  write_text_file(dir_ / "t.gguf", b.build());
+  const std::optional<Tokenizer> tokenizer = gguf_tokenizer(dir_ / "t.gguf");
+  ASSERT_TRUE(tokenizer);
+  EXPECT_EQ(tokenizer->encode("the", {true, true}), (std::vector<int32_t>{256, 'e'}));
+  EXPECT_EQ(tokenizer->encode("<end>", {true, true}), (std::vector<int32_t>{257}));
+  EXPECT_EQ(tokenizer->eos_id(), 257);
+  EXPECT_EQ(tokenizer->chat_template(), "{{ x }}");
+  EXPECT_FALSE(gguf_tokenizer(write(config_without_mtp(), false)));
+
+  GgufBuilder wrong;
+  wrong.key("tokenizer.ggml.model", "gpt2");
+  wrong.numbers("tokenizer.ggml.tokens", {1});
+  write_text_file(dir_ / "t.gguf", wrong.build());
+  try {
+    gguf_tokenizer(dir_ / "t.gguf");
+    FAIL() << "numbers as tokens";
+  } catch (const Error& e) {
+    expect_parts(e.what(), {"tokenizer.ggml.tokens", "texts"});
   }
 }
 

@@ -210,6 +210,41 @@ TEST_F(EngineTest, CancelledRequestsEndWithWhatTheyHave) {
   EXPECT_EQ(results_[2]->ids.size(), 3u);
 }
 
+TEST_F(EngineTest, AStepGivenUpLosesNothing) {
+  // Long enough for blocks and a tail; every seventh question gives a pass up.
+  const TestModel model(config_, DType::kBF16, 4, kPositions);
+  Engine engine(*model, pool_, {.mtp = true});
+  const std::vector<int32_t> prompt = random_tokens(config_, 600, 5);
+  for (const int64_t drafts : {0, 2}) {
+    const GenerateOptions options{
+        .max_new_tokens = 20, .drafts = drafts, .top_logprobs = 0, .reuse_cache = false};
+    const Outcome expected = outcome_of(generate(engine, prompt, options));
+    std::optional<Outcome> actual;
+    engine.submit({prompt, options, {}, [&](GenerateResult r) { actual = outcome_of(r); }});
+    int64_t asked = 0, given_up = 0;
+    const auto stop = [&] { return ++asked % 7 == 0 && ++given_up; };
+    while (engine.step(stop)) {
+    }
+    ASSERT_TRUE(actual);
+    EXPECT_EQ(*actual, expected);
+    EXPECT_GT(given_up, 0);
+  }
+}
+
+TEST_F(EngineTest, StoppingWhileAPromptIsReadKeepsWhatWasRead) {
+  const TestModel model(config_, DType::kBF16, 4, kPositions);
+  Engine engine(*model, pool_, {.step_tokens = 256});
+  const std::vector<int32_t> prompt = random_tokens(config_, 700, 5);
+  int64_t asked = 0;  // before each layer: the second block is being read
+  const GenerateResult stopped =
+      generate(engine, prompt, {.max_new_tokens = 5}, {}, [&] { return ++asked > 5; });
+  EXPECT_EQ(stopped.finish_reason, FinishReason::kInterrupted);
+  EXPECT_TRUE(stopped.ids.empty());
+  const GenerateResult again = generate(engine, prompt, {.max_new_tokens = 5});
+  EXPECT_EQ(again.reused_tokens, 256);
+  EXPECT_EQ(again.ids.size(), 5u);
+}
+
 TEST_F(EngineTest, AFailingRequestLeavesOthersAlone) {
   const TestModel model(config_, DType::kBF16, 1);
   Engine e(*model, pool_, {.max_sequences = 2});

@@ -5,8 +5,8 @@
 
 Runs `fathom tokenizer encode` and `decode` on text mixed from many scripts, code, emoji, white
 space, control characters and special tokens. The ids must be equal; decoded ids must give the text.
-DIR holds a tokenizer.json or a tiktoken.model; without --tokenizer, a tiktoken.model is made for the
-test. `--rounds 8 --bytes 3000000` compares about 12 MB.
+DIR holds a tokenizer.json of DeepSeek-V3's kind, which is compared once more as a GGUF file carries
+it, or a tiktoken.model; without --tokenizer, a tiktoken.model is made for the test. `--rounds 8 --bytes 3000000` compares about 12 MB.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import gguf
 from tokenizers import Tokenizer
 
 import tiktoken_model
@@ -108,8 +109,36 @@ def open_peer(directory):
     return HuggingFace(directory) if (directory / "tokenizer.json").exists() else Tiktoken(directory)
 
 
-def compare(fathom_binary, directory, args):
-    peer = open_peer(directory)
+def write_gguf(directory, path):
+    """The vocabulary of a tokenizer.json as llama.cpp's converter writes it."""
+    json_file = json.loads((directory / "tokenizer.json").read_text())
+    peer = HuggingFace(directory)
+    added = {t["id"]: t for t in json_file["added_tokens"]}
+    by_id = {i: t for t, i in json_file["model"]["vocab"].items()}
+    by_id |= {i: t["content"] for i, t in added.items()}
+    kind = gguf.TokenType
+    types = [
+        kind.NORMAL if i not in added else kind.CONTROL if added[i]["special"] else kind.USER_DEFINED
+        for i in range(len(by_id))
+    ]
+    merges = [m if isinstance(m, str) else " ".join(m) for m in json_file["model"]["merges"]]
+    writer = gguf.GGUFWriter(path, "deepseek2")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("deepseek-v3")
+    writer.add_token_list([by_id[i] for i in range(len(by_id))])
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    for id in peer.prefix:
+        writer.add_bos_token_id(id)
+    writer.add_add_bos_token(bool(peer.prefix))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
+def compare(fathom_binary, directory, args, model=None):
+    """model: what fathom reads, by default the directory."""
+    peer, model = open_peer(directory), model or directory
     rng = random.Random(args.seed)
     tokens = text_bytes = 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -120,7 +149,7 @@ def compare(fathom_binary, directory, args):
             text = random_text(rng, rng.randrange(args.bytes // 2, args.bytes) + 1, words)
             path.write_bytes(text.encode())
             theirs = peer.encode(text, plain)
-            ours = fathom(fathom_binary, "encode", "--model", directory, "--input", path,
+            ours = fathom(fathom_binary, "encode", "--model", model, "--input", path,
                           *(["--no-special"] if plain else []))["ids"]
             expected = theirs if plain else peer.prefix + theirs
             if ours != expected:
@@ -129,7 +158,7 @@ def compare(fathom_binary, directory, args):
                 sys.exit(f"round {number} of seed {args.seed}: ids differ from number {at} on: "
                          f"{ours[at:at + 5]} instead of {expected[at:at + 5]}, near {near!r}")
             sample = theirs[:5000]  # an argument's length is limited
-            back = fathom(fathom_binary, "decode", "--model", directory, "--ids",
+            back = fathom(fathom_binary, "decode", "--model", model, "--ids",
                           ",".join(map(str, sample)))["text"]
             if sample and back != peer.decode(sample):
                 sys.exit(f"round {number} of seed {args.seed}: decoded text differs")
@@ -149,6 +178,10 @@ def main():
     args = parser.parse_args()
     if args.tokenizer:
         compare(args.fathom, args.tokenizer, args)
+        if (args.tokenizer / "tokenizer.json").exists():
+            with tempfile.TemporaryDirectory() as directory:
+                write_gguf(args.tokenizer, Path(directory) / "vocabulary.gguf")
+                compare(args.fathom, args.tokenizer, args, Path(directory) / "vocabulary.gguf")
         return
     with tempfile.TemporaryDirectory() as directory:
         rng = random.Random(args.seed)

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/tokenizer_file.h"
+
+namespace fathom {
+
+/// The tokenizer inside a GGUF file, as its metadata tokenizer.ggml.* have it.
+struct GgufVocabulary {
+  /// tokenizer.ggml.token_type, as ggml numbers it.
+  enum TokenType : int32_t {
+    kNormal = 1,
+    kUnknown,
+    kControl,
+    kUserDefined,
+    kUnused,  ///< fills a hole of the ids
+    kByte
+  };
+
+  std::string model;                ///< "gpt2": byte-level BPE, the only kind read
+  std::string pre;                  ///< which patterns cut a text; the file does not hold them
+  std::vector<std::string> tokens;  ///< by id, spelled as in tokenizer.json
+  std::vector<int32_t> types;       ///< by id; empty: all are normal
+  std::vector<std::string> merges;  ///< two tokens with a blank between, the first to apply first
+  std::optional<int64_t> bos_id, eos_id, pad_id;
+  std::optional<bool> add_bos, add_eos;
+  std::string chat_template;
+};
+
+/// Values of `pre` whose patterns are known: those of DeepSeek's, Moonlight's and Kimi-K2's models.
+std::string known_gguf_patterns();
+
+/// Checked as parse_tokenizer_json checks its file. Control and user-defined tokens are found in
+/// text as a whole. Throws Error naming `source`, the key and what to do.
+TokenizerFile tokenizer_file_of(const GgufVocabulary& vocabulary, const std::string& source);
+/// Its special tokens and chat template; from a vocabulary that tokenizer_file_of() has accepted.
+TokenizerConfig tokenizer_config_of(const GgufVocabulary& vocabulary, const std::string& source);
+
+}  // namespace fathom
