@@ -16,6 +16,9 @@
 namespace fathom::app {
 namespace {
 
+// Tokens, unless --max-new-tokens says otherwise.
+constexpr int64_t kLongestReply = 8192, kLongestThoughtfulReply = 32768;
+
 constexpr const char* kHelp =
     "  /reset           forget the conversation\n"
     "  /system TEXT     set the system text, and forget the conversation\n"
@@ -131,9 +134,15 @@ class Chat {
     }
   }
 
+  /// A model that does not find an end must not write for an hour.
+  int64_t longest_reply() const {
+    if (arguments_.max_new_tokens > 0) return arguments_.max_new_tokens;
+    return template_.opens_thinking(options_) ? kLongestThoughtfulReply : kLongestReply;
+  }
+
   GenerateOptions request() const {
     GenerateOptions request = generation_.options();
-    request.max_new_tokens = arguments_.max_new_tokens;
+    request.max_new_tokens = longest_reply();
     request.reuse_cache = true;
     // Tags that some tokenizers list as special are shown all the same: the view looks for them.
     const Tokenizer& tokenizer = generation_.tokenizer();

@@ -198,6 +198,12 @@ void add_sampling(CLI::App* sub, SamplingArguments& s) {
                   "token and layer of 512 + 64 values)");
   add_tokenizer_directory(sub, s.tokenizer);
   sub->add_flag("--preload", s.preload, "Read all weights from disk before the first token");
+  sub->add_option(
+         "--numa", s.numa,
+         "Where new memory and weights read from disk lie: local, on the node of the thread "
+         "that asks first; interleave, on all nodes in turn")
+      ->check(CLI::IsMember({"local", "interleave"}))
+      ->capture_default_str();
   sub->add_option("--speculate", s.speculate, "Draft tokens with the MTP module")
       ->check(CLI::IsMember({"off", "mtp"}))
       ->capture_default_str();
@@ -238,7 +244,7 @@ void add_chat(CommandLine& c) {
   add_chat_template(sub, o.chat_template, o.thinking);
   sub->add_flag("--stats", o.stats, "Print tokens and speed after each reply");
   sub->add_option("--max-new-tokens", o.max_new_tokens,
-                  "Longest reply (default: until the context is full)")
+                  "Longest reply in tokens (default: 8192, 32768 where the model thinks first)")
       ->check(CLI::PositiveNumber);
   add_sampling(sub, o.sampling);
 }

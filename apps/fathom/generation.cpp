@@ -6,6 +6,8 @@
 #include <future>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "base/numa.h"
 #include "base/process_memory.h"
 #include "model_argument.h"
 #include "prepare_weights.h"
@@ -37,9 +39,18 @@ int64_t drafts_for(const SamplingArguments& sampling, const ModelConfig& config)
   return sampling.temperature == 0 ? std::max(modules, kAdaptiveDrafts) : modules;
 }
 
+/// Before any thread or memory that it should hold for.
+void place_memory(const std::string& numa) {
+  if (numa == "interleave" && interleave_memory() == 1)
+    log_info("this machine has one NUMA node: --numa interleave changes nothing");
+}
+
 /// Reads the tokenizer while the weights are being opened: each takes some tenths of a second.
-Tokenizer load_beside(const std::string& model, const std::string& tokenizer, StoredModel& stored) {
-  auto loaded = std::async(std::launch::async, [&] { return load_tokenizer(model, tokenizer); });
+Tokenizer open_files(const std::string& model, const SamplingArguments& sampling,
+                     StoredModel& stored) {
+  place_memory(sampling.numa);
+  auto loaded =
+      std::async(std::launch::async, [&] { return load_tokenizer(model, sampling.tokenizer); });
   stored = StoredModel::open(model);
   return loaded.get();
 }
@@ -48,9 +59,7 @@ Tokenizer load_beside(const std::string& model, const std::string& tokenizer, St
 
 Generation::Generation(const GlobalOptions& global, const std::string& model,
                        const SamplingArguments& sampling, const NeededContext& context)
-    : sampling_(sampling),
-      tokenizer_(load_beside(model, sampling.tokenizer, stored_)),
-      pool_(global.threads) {
+    : sampling_(sampling), tokenizer_(open_files(model, sampling, stored_)), pool_(global.threads) {
   prepare_weights(stored_, sampling.preload);
   const int64_t positions = context_for(sampling, stored_.config, context(tokenizer_));
   {

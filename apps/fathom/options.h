@@ -80,7 +80,8 @@ struct SamplingArguments {
   std::string cache_dtype;  ///< bf16 or fp8; empty: as the precision
   std::string tokenizer;    ///< directory; empty: the model's own
   bool preload = false;     ///< read all weights from disk first
-  int64_t drafts = 0;       ///< tokens drafted a step; 0: one a MTP module, while that is faster
+  std::string numa = "local";
+  int64_t drafts = 0;       ///< tokens drafted a step; 0: as many as are measured to pay
   int64_t max_context = 0;  ///< 0: the model's limit, at most what the request needs
 };
 struct GenerateArguments {
@@ -98,7 +99,7 @@ struct ChatArguments {
   std::string model, system, chat_template;
   std::optional<bool> thinking;
   bool stats = false;
-  int64_t max_new_tokens = 0;  ///< 0: until the context is full
+  int64_t max_new_tokens = 0;  ///< of a reply; 0: chat.cpp says
   SamplingArguments sampling;
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,8 @@
 #include <iterator>
 #include <limits>
 #include <set>
+
+#include "base/error.h"
 
 namespace fathom {
 namespace {
@@ -259,6 +262,21 @@ void bind_thread(pthread_t thread, const CpuList& cpus) {
   for (const int cpu : cpus) CPU_SET_S(static_cast<size_t>(cpu), bytes, set);
   pthread_setaffinity_np(thread, bytes, set);
   CPU_FREE(set);
+}
+
+int interleave_memory() {
+  const CpuList nodes = parse_cpu_list(read_line("/sys/devices/system/node/has_memory"));
+  if (nodes.size() < 2) return 1;
+  constexpr int kInterleave = 3;  // MPOL_INTERLEAVE of set_mempolicy(2)
+  constexpr size_t kWordBits = 8 * sizeof(unsigned long);
+  std::vector<unsigned long> mask(static_cast<size_t>(nodes.back()) / kWordBits + 1);
+  for (const int node : nodes)
+    mask[static_cast<size_t>(node) / kWordBits] |= 1ul << static_cast<size_t>(node) % kWordBits;
+  // The kernel reads one bit less than it is told.
+  if (syscall(SYS_set_mempolicy, kInterleave, mask.data(), mask.size() * kWordBits + 1) != 0)
+    throw_errno("cannot spread memory over the NUMA nodes",
+                "run under numactl --interleave=all, or let the container set memory policies");
+  return static_cast<int>(nodes.size());
 }
 
 int64_t available_memory() {

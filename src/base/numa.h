@@ -62,6 +62,11 @@ ThreadPlan plan_threads(int requested, const Machine& machine);
 /// empty list changes nothing.
 void bind_thread(pthread_t thread, const CpuList& cpus = machine().allowed);
 
+/// From now on this thread, and threads that it starts, take new memory and new pages of files from
+/// all NUMA nodes in turn; what is in memory stays where it is. Returns the number of nodes; with
+/// one there is nothing to do. Throws Error when the system refuses.
+int interleave_memory();
+
 /// Memory that can be had without swapping, in bytes: the machine's, or the control group's.
 int64_t available_memory();
 /// Of all last-level caches of the processors this process may use; 0 where unknown.

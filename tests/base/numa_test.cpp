@@ -1,11 +1,14 @@
 #include "base/numa.h"
 
 #include <gtest/gtest.h>
+
 #include <sched.h>
+#include <thread>
 
 #include <cstdlib>
 #include <numeric>
 
+#include "base/error.h"
 #include "base/tensor.h"
 #include "base/thread_pool.h"
 
@@ -49,6 +52,17 @@ TEST(Numa, ThisMachineIsConsistent) {
   EXPECT_GE(m.nodes.size(), 1u);
   EXPECT_GT(available_memory(), 0);
   EXPECT_FALSE(huge_page_mode().empty());
+}
+
+TEST(Numa, InterleavingSaysOverHowManyNodes) {
+  // In a thread of its own: the policy is not to outlive the test.
+  std::thread([] {
+    try {
+      EXPECT_GE(interleave_memory(), 1);
+    } catch (const Error& e) {  // a container may refuse
+      EXPECT_NE(e.hint().find("numactl"), std::string::npos);
+    }
+  }).join();
 }
 
 TEST(PlanThreads, FillsTheMachineAndPins) {
