@@ -4,23 +4,6 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-/// As store, but with the processor's conversion to BF16 where it has one (a third faster over
-/// all): it makes results below 2^-126 zero.
-template <class T, class Part>
-void put(T* p, VecF v, Part part) {
-  store(p, v, part);
-}
-#if defined(__AVX512BF16__)
-inline void put(BF16* p, VecF v, Full) {
-  const __m256bh h = _mm512_cvtneps_pbh(v);
-  __builtin_memcpy(p, &h, sizeof h);
-}
-inline void put(BF16* p, VecF v, Tail part) {
-  const __m256bh h = _mm512_cvtneps_pbh(v);
-  __builtin_memcpy(p, &h, static_cast<size_t>(part.count) * sizeof(BF16));
-}
-#endif
-
 /// How many values ahead gate and up are prefetched, over the end of a row into the next: the
 /// arithmetic between loads keeps hardware prefetchers from running far enough ahead.
 constexpr int64_t kPrefetchAhead = 1024;
@@ -40,11 +23,12 @@ void swiglu_forward_rows(const X& gate_up, const float* weight, MutableRows y,
     if (q.codes.codes)
       quantize_row(q, r, width, [&](int64_t i, auto part) {
         const VecF v = value(i, part);
-        if (y.data) put(out + i, v, part);
+        if (y.data) store_flushed(out + i, v, part);
         return v;
       });
     else
-      for_vectors(width, [&](int64_t i, auto part) { put(out + i, value(i, part), part); });
+      for_vectors(width,
+                  [&](int64_t i, auto part) { store_flushed(out + i, value(i, part), part); });
   }
 }
 
@@ -66,8 +50,8 @@ struct GradientRow {
   template <class Part>
   void write(int64_t i, VecF dg, VecF du, Part part) const {
     if (data) {
-      put(data + i, dg, part);
-      put(data + width + i, du, part);
+      store_flushed(data + i, dg, part);
+      store_flushed(data + width + i, du, part);
     }
     if (scratch) store(scratch + i, dg, part), store(scratch + width + i, du, part);
   }
@@ -103,8 +87,8 @@ void swiglu_backward_rows(const X& gate_up, const float* weight, const DY* dy, i
     const auto put_act = [&](int64_t i, VecF v, auto part) {
       if (!out.act.data) return;
       const int64_t at = r * out.act.stride + i;
-      out.act.bf16 ? put(static_cast<BF16*>(out.act.data) + at, v, part)
-                   : put(static_cast<float*>(out.act.data) + at, v, part);
+      out.act.bf16 ? store_flushed(static_cast<BF16*>(out.act.data) + at, v, part)
+                   : store_flushed(static_cast<float*>(out.act.data) + at, v, part);
     };
     auto* dx = static_cast<DX*>(out.dgate_up.data);
     const GradientRow<DX> row = {dx ? dx + r * out.dgate_up.stride : nullptr, out.scratch, width};

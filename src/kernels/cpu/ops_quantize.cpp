@@ -67,6 +67,8 @@ void scale_blocks(float* v, float* scale, bool power_of_two, int64_t cols, float
 /// Columns that a strip of 128 rows is quantized at a time: runs long enough for memory, a strip
 /// short enough for the second pass over it to be from cache.
 constexpr int64_t kStripCols = 512;
+/// Elements of a cache line, at most.
+constexpr int64_t kPrefetched = 32;
 
 /// v[c] = the largest magnitude of column col + c over at most 128 rows, whose results will go to
 /// `to`, `stride` elements a row.
@@ -74,12 +76,25 @@ template <class X, class To>
 void amax_of_columns(const X& x, int64_t row, int64_t col, int64_t rows, int64_t cols, const To* to,
                      int64_t stride, float* v) {
   constexpr int64_t kAhead = 4;  // rows prefetched: hardware does not foresee the end of a run
-  for (int64_t r = 0; r < rows; ++r) {
-    const auto from = x.row(row + r), ahead = x.row(row + (r + kAhead < rows ? r + kAhead : r));
+  constexpr int64_t kAtOnce = 4;
+  for (int64_t r = 0; r < rows; r += kAtOnce) {
+    // Past the end the last row counts again.
+    const auto clamped = [&](int64_t i) { return i < rows ? i : rows - 1; };
+    decltype(x.row(row)) from[kAtOnce], ahead[kAtOnce];
+    for (int64_t i = 0; i < kAtOnce; ++i) {
+      from[i] = x.row(row + clamped(r + i));
+      ahead[i] = x.row(row + clamped(r + kAhead + i));
+    }
     for_vectors(cols, [&](int64_t c, auto part) {
-      ahead.prefetch(col + c);
-      __builtin_prefetch(to + r * stride + c, 1);
-      store(v + c, max_vec(abs_vec(from.load_at(col + c, part)), load(v + c, part)), part);
+      VecF max = load(v + c, part);
+      for (int64_t i = 0; i < kAtOnce; ++i) {
+        if (c % kPrefetched == 0) {
+          ahead[i].prefetch(col + c);
+          __builtin_prefetch(to + clamped(r + i) * stride + c, 1);
+        }
+        max = max_vec(abs_vec(from[i].load_at(col + c, part)), max);
+      }
+      store(v + c, max, part);
     });
   }
 }
@@ -145,28 +160,66 @@ VecF to_format(VecF x) {
   return bit_cast_vec<VecF>(bit_cast_vec<VecU>(magnitude) | sign);
 }
 
-/// 1x128.
-template <class Format, class X, class Y>
-void round_rows(const X& x, Y* y, int64_t stride, bool power_of_two, int64_t rows, int64_t cols) {
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t begin = 0; begin < cols; begin += kTileSize) {
-      const int64_t n = cols - begin < kTileSize ? cols - begin : kTileSize;
-      const auto row = x.row(r);
-      float v[kTileSize];
-      VecF max = {};
-      for_vectors(n, [&](int64_t i, auto part) {
-        const VecF value = row.load_at(begin + i, part);
-        store(v + i, value, part);
-        max = max_vec(abs_vec(value), max);
-      });
-      const TileScale<float> s = tile_scale(max_lane(max), power_of_two, Format::kMax);
-      for_vectors(n, [&](int64_t i, auto part) {
-        store(y + r * stride + begin + i,
-              to_format<Format>(load(v + i, part) * s.inverse) * s.scale, part);
-      });
-    }
+/// The least scale whose multiples of the least magnitude of either format are not subnormal.
+constexpr float kLeastNormalScale = 0x1p-109f;
+
+/// y = x rounded to Format in units of 1 / inverse. normal: no result is subnormal.
+template <class Format, class Y, class Part>
+void store_rounded(Y* y, VecF x, VecF inverse, VecF scale, Part part, bool normal) {
+  const VecF value = to_format<Format>(x * inverse) * scale;
+  normal ? store_flushed(y, value, part) : store(y, value, part);
 }
 
+template <class Row>
+[[gnu::always_inline]] inline float amax_of_tile(const Row& row, int64_t begin, int64_t n) {
+  VecF max = {};
+  for_vectors(
+      n, [&](int64_t i, auto part) { max = max_vec(abs_vec(row.load_at(begin + i, part)), max); });
+  return max_lane(max);
+}
+
+template <class Format, class Row, class Y>
+[[gnu::always_inline]] inline void round_tile(const Row& row, int64_t begin, int64_t n,
+                                              float inverse, float scale, Y* y) {
+  const auto store_all = [&](bool normal) {
+    for_vectors(n, [&](int64_t i, auto part) {
+      store_rounded<Format>(y + i, row.load_at(begin + i, part), splat(inverse), splat(scale), part,
+                            normal);
+    });
+  };
+  scale >= kLeastNormalScale ? store_all(true) : store_all(false);
+}
+
+/// 1x128. The scales of a vector of tiles first: a tile alone would wait for its own.
+template <class Format, class X, class Y>
+void round_rows(const X& x, Y* y, int64_t stride, bool power_of_two, int64_t rows, int64_t cols) {
+  const int64_t across = (cols + kTileSize - 1) / kTileSize;
+  const auto for_tiles = [&](int64_t first, auto body) {
+    int64_t r = first / across, begin = first % across * kTileSize;
+    for (int64_t i = 0; i < kLanes && r < rows; ++i) {
+      if (begin + kTileSize <= cols)
+        body(i, r, begin, kTileSize);
+      else
+        body(i, r, begin, cols - begin);
+      begin += kTileSize;
+      if (begin >= cols) ++r, begin = 0;
+    }
+  };
+  for (int64_t first = 0; first < rows * across; first += kLanes) {
+    float scale[kLanes] = {}, inverse[kLanes];
+    for_tiles(first, [&](int64_t i, int64_t r, int64_t begin, int64_t n) {
+      scale[i] = amax_of_tile(x.row(r), begin, n);
+    });
+    const TileScale<VecF> s = tile_scale(load(scale, Full{}), power_of_two, Format::kMax);
+    store(scale, s.scale, Full{});
+    store(inverse, s.inverse, Full{});
+    for_tiles(first, [&](int64_t i, int64_t r, int64_t begin, int64_t n) {
+      round_tile<Format>(x.row(r), begin, n, inverse[i], scale[i], y + r * stride + begin);
+    });
+  }
+}
+
+/// 128x1 and 128x128.
 template <class Format, class X, class Y>
 void round_strip(const X& x, Y* y, int64_t stride, const RoundingTile& tile, int64_t row,
                  int64_t col, int64_t rows, int64_t cols) {
@@ -179,11 +232,13 @@ void round_strip(const X& x, Y* y, int64_t stride, const RoundingTile& tile, int
     scale_blocks(v, per_block, tile.power_of_two, cols, Format::kMax);
     for (int64_t c = 0; c < cols; ++c) scale[c] = per_block[c / kTileSize];
   }
+  bool normal = true;
+  for (int64_t c = 0; c < cols; ++c) normal &= scale[c] >= kLeastNormalScale;
   for (int64_t r = 0; r < rows; ++r, to += stride) {
     const auto from = x.row(row + r);
     for_vectors(cols, [&](int64_t c, auto part) {
-      const VecF code = to_format<Format>(from.load_at(col + c, part) * load(v + c, part));
-      store(to + c, code * load(scale + c, part), part);
+      store_rounded<Format>(to + c, from.load_at(col + c, part), load(v + c, part),
+                            load(scale + c, part), part, normal);
     });
   }
 }

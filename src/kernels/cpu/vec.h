@@ -154,6 +154,23 @@ inline void store(BF16* p, VecF v, Tail part) {
   __builtin_memcpy(p, &h, static_cast<size_t>(part.count) * sizeof(BF16));
 }
 
+/// As store, but with the processor's conversion to BF16 where it has one, which makes results
+/// below 2^-126 zero.
+template <class T, class Part>
+inline void store_flushed(T* p, VecF v, Part part) {
+  store(p, v, part);
+}
+#if defined(__AVX512BF16__)
+inline void store_flushed(BF16* p, VecF v, Full) {
+  const __m256bh h = _mm512_cvtneps_pbh(v);
+  __builtin_memcpy(p, &h, sizeof h);
+}
+inline void store_flushed(BF16* p, VecF v, Tail part) {
+  const __m256bh h = _mm512_cvtneps_pbh(v);
+  __builtin_memcpy(p, &h, static_cast<size_t>(part.count) * sizeof(BF16));
+}
+#endif
+
 /// body(i, part) for every vector of [0, n): all full but perhaps the last.
 template <class Body>
 inline void for_vectors(int64_t n, Body body) {
