@@ -40,8 +40,10 @@ void Block::attention(const Pass& pass, TensorView residual_TD, BlockSaved& save
   saved.input_norm = {snapshot(pass, residual_TD),
                       pass.ctx.arena.alloc(DType::kF32, {residual_TD.rows()})};
   if (pass.normed_fp8_TD.codes && mla_.takes_e4m3(pass)) {
-    norm_forward(pass, w_.input_layernorm, eps, saved.input_norm,
+    const TensorView plain_TD = pass.observer ? alloc_normed(pass, residual_TD) : TensorView{};
+    norm_forward(pass, w_.input_layernorm, eps, saved.input_norm, plain_TD,
                  {pass.normed_fp8_TD, pass.fp8->scale});
+    mla_.observe_input(pass, plain_TD);
     saved.attention = mla_.forward(pass, pass.normed_fp8_TD, residual_TD);
     return;
   }

@@ -71,8 +71,8 @@ struct ModelConfig {
   std::optional<int64_t> bos_token_id, eos_token_id, pad_token_id;
   /// When config.json's eos_token_id is a list, what follows its first entry: these end a text too.
   std::vector<int64_t> more_eos_token_ids;
-  /// Set when the checkpoint's weights are quantized. to_json writes it back, so reset it before writing
-  /// weights in another format.
+  /// Set when the checkpoint's weights are quantized. to_json writes it back, so reset it before
+  /// writing weights in another format.
   std::optional<QuantizationConfig> quantization;
 
   /// Reads and validates a config.json; every problem found is listed in one Error that names the

@@ -1,6 +1,13 @@
 #include "model/fp8_recipe.h"
 
+#include <algorithm>
+
 namespace fathom {
+
+bool is_part_of(const std::string& module, std::string_view parameter) {
+  const std::string dotted = "." + std::string(parameter);
+  return dotted.find("." + module + ".") != std::string::npos;
+}
 
 kernels::Rounding Fp8Recipe::rounding(OperandRole role) const {
   switch (role) {
@@ -16,13 +23,14 @@ kernels::Rounding Fp8Recipe::rounding(OperandRole role) const {
   return {};
 }
 
+bool Fp8Recipe::is_linear(std::string_view parameter) {
+  return parameter.find("_proj") != std::string_view::npos && parameter.ends_with(".weight");
+}
+
 bool Fp8Recipe::covers(std::string_view parameter) const {
-  if (parameter.find("_proj") == std::string_view::npos || !parameter.ends_with(".weight"))
-    return false;
-  const std::string dotted = "." + std::string(parameter);
-  for (const std::string& module : bf16_modules)
-    if (dotted.find("." + module + ".") != std::string::npos) return false;
-  return true;
+  return is_linear(parameter) &&
+         std::none_of(bf16_modules.begin(), bf16_modules.end(),
+                      [&](const std::string& module) { return is_part_of(module, parameter); });
 }
 
 }  // namespace fathom

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <map>
+#include <set>
+
 namespace fathom {
 namespace {
 
@@ -15,14 +18,52 @@ void check_widths(const ModelConfig& c) {
                   "FP8 keeps the inputs of SwiGLU in tiles; choose another width, or bf16");
 }
 
+/// Linears that one product multiplies with have one name here: gate_proj and up_proj, and those of
+/// all experts of a layer.
+std::string product_of(const std::string& parameter) {
+  std::string name = without_expert_number(parameter);
+  if (const size_t at = name.find("up_proj"); at != std::string::npos)
+    name.replace(at, std::string_view("up_proj").size(), "gate_proj");
+  return name;
+}
+
+void check_modules(const ModelConfig& config, ModelWeights& weights, const Fp8Recipe& recipe) {
+  std::set<std::string> missing(recipe.bf16_modules.begin(), recipe.bf16_modules.end());
+  missing.erase(std::string(Fp8Recipe::kMtpProjection));
+  std::map<std::string, bool> covered;  // by product
+  for_each_parameter(config, weights, [&](const ParameterInfo& info, Parameter&) {
+    if (!Fp8Recipe::is_linear(info.name)) return;
+    std::erase_if(missing, [&](const std::string& m) { return is_part_of(m, info.name); });
+    const bool is_covered = recipe.covers(info.name);
+    if (covered.emplace(product_of(info.name), is_covered).first->second != is_covered)
+      throw Error(
+          fmt::format("fp8.bf16_modules parts {} from what it is multiplied with", info.name),
+          "name gate_proj and up_proj together, and all experts of a layer");
+  });
+  if (!missing.empty())
+    throw Error(
+        fmt::format("fp8.bf16_modules: no Linear of this model is in '{}'", *missing.begin()),
+        "give parts of parameter names between dots, such as o_proj or layers.0");
+}
+
+void check_format(const std::string& name, const Parameter& p) {
+  if (p.quantized.values && !p.is_fp8())
+    throw Error(fmt::format("{} is stored as {}, which FP8 products do not take", name,
+                            name_of(p.quantized.values.dtype)),
+                "leave the precision at bf16, which multiplies with such weights as they are");
+}
+
 }  // namespace
 
 Fp8Weights::Fp8Weights(const ModelConfig& config, ModelWeights& weights, const Fp8Recipe& recipe)
     : recipe_(recipe) {
   check_widths(config);
+  check_modules(config, weights, recipe);
   const bool per_tensor = recipe.weight_tile == kernels::kPerTensor;
   for_each_parameter(config, weights, [&](const ParameterInfo& info, Parameter& p) {
-    if (!p.weight || !recipe_.covers(info.name)) return;
+    if (!recipe_.covers(info.name)) return;
+    check_format(info.name, p);
+    if (!p.weight) return;
     const int64_t rows = p.weight.rows(), cols = p.weight.cols();
     Copy copy{p.weight, Tensor(per_tensor ? DType::kBF16 : DType::kE4M3, {rows, cols}), {}};
     if (per_tensor) {

@@ -13,7 +13,8 @@ namespace fathom {
 /// `weights` as Parameter::quantized; weights that a checkpoint holds quantized stay as they are.
 class Fp8Weights {
  public:
-  /// Throws Error when a module named in the recipe does not exist, or a width does not suit.
+  /// Throws Error when a module named in the recipe has no Linear or parts Linears that are
+  /// multiplied together, a width does not suit, or the weights are stored in another format.
   Fp8Weights(const ModelConfig& config, ModelWeights& weights, const Fp8Recipe& recipe);
 
   /// Quantizes the weights anew: after each step of the optimizer.

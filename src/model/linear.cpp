@@ -1,6 +1,5 @@
 #include "model/linear.h"
 
-#include "kernels/elementwise.h"
 #include "model/emulated_linear.h"
 #include "model/rounding_observer.h"
 
@@ -8,17 +7,15 @@ namespace fathom {
 namespace {
 
 using kernels::GemmInput;
-using kernels::GemmOptions;
+
+kernels::Rounding rounding_of(const Pass& pass, OperandRole role, bool power_of_two) {
+  kernels::Rounding rounding = pass.fp8->rounding(role);
+  if (power_of_two) rounding.scale = kernels::ScaleFormat::kPowerOfTwo;
+  return rounding;
+}
 
 bool for_weight(OperandRole role) {
   return role == OperandRole::kInputForWeight || role == OperandRole::kGradientForWeight;
-}
-
-std::vector<GemmInput> operands_of(const LinearGroups& groups) {
-  std::vector<GemmInput> all;
-  all.reserve(groups.weights.size());
-  for (const Parameter* w : groups.weights) all.push_back(w->operand());
-  return all;
 }
 
 /// Calls product(group, begin, rows) for the groups that have rows.
@@ -34,9 +31,7 @@ void for_groups(const LinearGroups& groups, Product product) {
 LinearOperand::LinearOperand(const Pass& pass, OperandRole role, const GemmInput& x,
                              bool power_of_two)
     : pass_(pass), role_(role), x_(x) {
-  if (!pass.fp8) return;
-  rounding_ = pass.fp8->rounding(role);
-  if (power_of_two) rounding_.scale = kernels::ScaleFormat::kPowerOfTwo;
+  if (pass.fp8) rounding_ = rounding_of(pass, role, power_of_two);
 }
 
 const GemmInput& LinearOperand::with(const Parameter& w) {
@@ -76,6 +71,12 @@ bool is_storable(const Pass& pass, const Parameter& w, OperandRole role) {
   if (!pass.in_fp8(w)) return false;
   const kernels::Rounding rounding = pass.fp8->rounding(role);
   return rounding.format == kernels::Float8::kE4M3 && rounding.tile == kernels::kTile1x128;
+}
+
+void observe_stored(const Pass& pass, const Parameter& w, OperandRole role, const GemmInput& x,
+                    bool power_of_two) {
+  if (!pass.observer) return;
+  pass.observer->observe(pass.ctx, w, role, x, rounding_of(pass, role, power_of_two));
 }
 
 bool is_emulated(const Pass& pass, const Parameter& w) {
@@ -118,10 +119,17 @@ void linear_backward_weight(const Pass& pass, const Parameter& w, LinearOperand&
   kernels::gemm_tn(pass.ctx, dy_TN.with(w), x_TK.with(w), w.grad, {pass.precision, true});
 }
 
+std::vector<GemmInput> LinearGroups::operands() const {
+  std::vector<GemmInput> all;
+  all.reserve(weights.size());
+  for (const Parameter* w : weights) all.push_back(w->operand());
+  return all;
+}
+
 void grouped_linear_forward(const Pass& pass, const LinearGroups& groups, LinearOperand& x_SK,
                             TensorView y_SN, bool accumulate) {
   if (!is_emulated(pass, groups.front()))
-    return kernels::grouped_gemm_nt(pass.ctx, x_SK.with(groups.front()), operands_of(groups), y_SN,
+    return kernels::grouped_gemm_nt(pass.ctx, x_SK.with(groups.front()), groups.operands(), y_SN,
                                     groups.offsets, {pass.precision, accumulate});
   for_groups(groups, [&](const Parameter& w, int64_t begin, int64_t rows) {
     LinearOperand x = x_SK.row_range(begin, rows);
@@ -132,8 +140,8 @@ void grouped_linear_forward(const Pass& pass, const LinearGroups& groups, Linear
 void grouped_linear_backward_input(const Pass& pass, const LinearGroups& groups,
                                    LinearOperand& dy_SN, TensorView dx_SK, bool accumulate) {
   if (!is_emulated(pass, groups.front()))
-    return kernels::grouped_gemm_nn(pass.ctx, dy_SN.with(groups.front()), operands_of(groups),
-                                    dx_SK, groups.offsets, {pass.precision, accumulate});
+    return kernels::grouped_gemm_nn(pass.ctx, dy_SN.with(groups.front()), groups.operands(), dx_SK,
+                                    groups.offsets, {pass.precision, accumulate});
   for_groups(groups, [&](const Parameter& w, int64_t begin, int64_t rows) {
     LinearOperand dy = dy_SN.row_range(begin, rows);
     linear_backward_input(pass, w, dy, dx_SK.row_range(begin, rows), accumulate);

@@ -39,6 +39,9 @@ class LinearOperand {
 /// Whether an operand of w in that role can be stored rounded, by whatever produces it: as E4M3 in
 /// tiles of 1x128.
 bool is_storable(const Pass& pass, const Parameter& w, OperandRole role);
+/// Shows the pass's observer, if there is one, such an operand as it was before.
+void observe_stored(const Pass& pass, const Parameter& w, OperandRole role,
+                    const kernels::GemmInput& x, bool power_of_two = false);
 
 /// y = x·Wᵀ; w is [N, K] as in the checkpoint. FLOPs 2·T·N·K each.
 void linear_forward(const Pass& pass, const Parameter& w, LinearOperand& x_TK, TensorView y_TN,
@@ -66,6 +69,7 @@ struct LinearGroups {
   kernels::GroupOffsets offsets;
 
   const Parameter& front() const { return *weights.front(); }
+  std::vector<kernels::GemmInput> operands() const;
 };
 
 void grouped_linear_forward(const Pass& pass, const LinearGroups& groups, LinearOperand& x_SK,

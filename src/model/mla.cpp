@@ -20,10 +20,18 @@ kernels::MlaShape Mla::shape() const {
           config_.v_head_dim, config_.softmax_scale()};
 }
 
+const Parameter& Mla::first_of_queries() const {
+  return has_q_latent() ? w_.q_a_proj : w_.q_proj;
+}
+
 bool Mla::takes_e4m3(const Pass& pass) const {
-  const Parameter& queries = has_q_latent() ? w_.q_a_proj : w_.q_proj;
-  return is_storable(pass, queries, OperandRole::kInput) &&
+  return is_storable(pass, first_of_queries(), OperandRole::kInput) &&
          is_storable(pass, w_.kv_a_proj_with_mqa, OperandRole::kInput);
+}
+
+void Mla::observe_input(const Pass& pass, ConstTensorView x_TD) const {
+  observe_stored(pass, first_of_queries(), OperandRole::kInput, x_TD);
+  observe_stored(pass, w_.kv_a_proj_with_mqa, OperandRole::kInput, x_TD);
 }
 
 void Mla::rotate_queries(const Pass& pass, TensorView q_TX, bool inverse) const {
@@ -52,9 +60,8 @@ MlaProjections Mla::project_down(const Pass& pass, const kernels::GemmInput& x_T
   p.kv_a_TX = pass.alloc_activation(tokens, config_.cache_width());
   ArenaScope scope(pass.ctx.arena);
   LinearOperand x(pass, OperandRole::kInput, x_TD);
-  const LinearOutput outputs[] = {
-      {&w_.kv_a_proj_with_mqa, p.kv_a_TX},
-      {has_q_latent() ? &w_.q_a_proj : &w_.q_proj, has_q_latent() ? p.q_a_TQ : p.q_TX}};
+  const LinearOutput outputs[] = {{&w_.kv_a_proj_with_mqa, p.kv_a_TX},
+                                  {&first_of_queries(), has_q_latent() ? p.q_a_TQ : p.q_TX}};
   linear_forward(pass, outputs, x);
   if (!has_q_latent()) rotate_queries(pass, p.q_TX, false);
   rotate_key(pass, rope_key(p.kv_a_TX), false);

@@ -67,9 +67,12 @@ class Mla {
   kernels::MlaShape shape() const;
   /// Whether forward wants nothing of its input but E4M3 in tiles of 1x128.
   bool takes_e4m3(const Pass& pass) const;
+  /// For then: shows the pass's observer, if there is one, the input as it was before.
+  void observe_input(const Pass& pass, ConstTensorView x_TD) const;
 
  private:
   bool has_q_latent() const { return config_.q_lora_rank > 0; }
+  const Parameter& first_of_queries() const;  ///< q_a_proj, or q_proj without a latent
   TensorView rope_key(const TensorView& kv_a_TX) const {
     return kv_a_TX.col_range(config_.kv_lora_rank, config_.qk_rope_head_dim);
   }

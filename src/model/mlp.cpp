@@ -5,13 +5,6 @@
 namespace fathom {
 namespace {
 
-std::vector<kernels::GemmInput> operands_of(const LinearGroups& groups) {
-  std::vector<kernels::GemmInput> all;
-  all.reserve(groups.weights.size());
-  for (const Parameter* w : groups.weights) all.push_back(w->operand());
-  return all;
-}
-
 /// Both products and the activation in one pass; with an emulated accumulator one after the other.
 void gate_up_forward(const Pass& pass, const MlpGroups& groups, LinearOperand& x_SD,
                      const kernels::SwigluOutput& out) {
@@ -19,8 +12,8 @@ void gate_up_forward(const Pass& pass, const MlpGroups& groups, LinearOperand& x
   const LinearGroups up = groups.linears(&MlpWeights::up_proj);
   const int64_t width = groups.width();
   if (!is_emulated(pass, gate.front()))
-    return kernels::grouped_gemm_nt_swiglu(pass.ctx, x_SD.with(gate.front()), operands_of(gate),
-                                           operands_of(up), out, groups.offsets, pass.precision);
+    return kernels::grouped_gemm_nt_swiglu(pass.ctx, x_SD.with(gate.front()), gate.operands(),
+                                           up.operands(), out, groups.offsets, pass.precision);
   grouped_linear_forward(pass, gate, x_SD, out.gate_up_MN2.col_range(0, width));
   grouped_linear_forward(pass, up, x_SD, out.gate_up_MN2.col_range(width, width));
   kernels::swiglu_forward(pass.ctx, out.gate_up_MN2, out.weight_M, out.act_MN, out.act_quantized);
@@ -49,15 +42,14 @@ MlpSaved mlp_forward(const Pass& pass, const MlpGroups& groups, LinearOperand& x
   if (in_fp8) gate_up_SF2 = pass.alloc_activation(rows, 2 * width);
   const Parameter& down = groups.weights.front().down_proj;
   kernels::SwigluOutput out;
-  const bool fused = is_storable(pass, down, OperandRole::kInput) && !pass.observer;
-  if (fused)
-    out.act_quantized = {pass.alloc_e4m3(rows, width), pass.fp8->scale};
-  else
-    out.act_MN = pass.alloc_activation(rows, width);
+  const bool fused = is_storable(pass, down, OperandRole::kInput);
+  if (fused) out.act_quantized = {pass.alloc_e4m3(rows, width), pass.fp8->scale};
+  if (!fused || pass.observer) out.act_MN = pass.alloc_activation(rows, width);
   out.gate_up_MN2 = gate_up_SF2;
   out.weight_M = weight_S;
   gate_up_forward(pass, groups, x_SD, out);
   if (in_fp8) kernels::quantize(pass.ctx, gate_up_SF2, kept_fp8, pass.fp8->scale);
+  if (fused) observe_stored(pass, down, OperandRole::kInput, out.act_MN);
   LinearOperand act_SF(
       pass, OperandRole::kInput,
       fused ? kernels::GemmInput(out.act_quantized.view) : kernels::GemmInput(out.act_MN));

@@ -1,7 +1,6 @@
 #include "model/moe.h"
 
 #include "kernels/elementwise.h"
-#include "model/rounding_observer.h"
 
 namespace fathom {
 namespace {
@@ -40,13 +39,11 @@ kernels::GemmInput Moe::dispatch_rows(const Pass& pass, const kernels::ExpertPla
     kernels::permute(ctx, plan, x_TD, rows_SD);
     return rows_SD;
   }
-  kernels::Rounding rounding = pass.fp8->rounding(role);
-  rounding.scale = kernels::ScaleFormat::kPowerOfTwo;
-  if (pass.observer) pass.observer->observe(ctx, weight, role, x_TD, rounding);
+  observe_stored(pass, weight, role, x_TD, kPowerOfTwo);
   const kernels::QuantizedView rows_SD = pass.alloc_e4m3(slots, width);
   ArenaScope scope(ctx.arena);
   const kernels::QuantizedView x8_TD = pass.alloc_e4m3(x_TD.rows(), width);
-  kernels::quantize(ctx, x_TD, x8_TD, rounding.scale);
+  kernels::quantize(ctx, x_TD, x8_TD, kernels::ScaleFormat::kPowerOfTwo);
   kernels::permute(ctx, plan, x8_TD, rows_SD);
   return rows_SD;
 }

@@ -18,10 +18,10 @@ inline void norm_forward(const Pass& pass, const Parameter& w, float eps, const 
   kernels::rmsnorm_forward(pass.ctx, saved.x_TD, w.weight, eps, y_TD, saved.rstd_T);
 }
 
-/// The same, into an E4M3 operand.
+/// The same, into an E4M3 operand; y_TD may be empty.
 inline void norm_forward(const Pass& pass, const Parameter& w, float eps, const NormSaved& saved,
-                         const kernels::QuantizedOutput& y_TD) {
-  kernels::rmsnorm_forward(pass.ctx, saved.x_TD, w.weight, eps, {}, y_TD, saved.rstd_T);
+                         TensorView y_TD, const kernels::QuantizedOutput& y_fp8_TD) {
+  kernels::rmsnorm_forward(pass.ctx, saved.x_TD, w.weight, eps, y_TD, y_fp8_TD, saved.rstd_T);
 }
 
 inline NormSaved norm_forward(const Pass& pass, const Parameter& w, float eps, ConstTensorView x_TD,

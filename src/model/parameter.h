@@ -17,6 +17,12 @@ struct Parameter {
   kernels::GemmInput operand() const {
     return quantized.values ? quantized : kernels::GemmInput(weight);
   }
+  /// Whether quantized can be an operand of FP8 products: E4M3, or what a scale for the whole
+  /// tensor leaves of it, in BF16.
+  bool is_fp8() const {
+    const DType type = quantized.values.dtype;
+    return quantized.values && (type == DType::kE4M3 || type == DType::kBF16);
+  }
   int64_t rows() const { return operand().rows(); }
   explicit operator bool() const { return weight || quantized.values; }
 };

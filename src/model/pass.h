@@ -15,7 +15,7 @@ class RoundingObserver;
 /// How a pass computes, whatever its tokens.
 struct PassOptions {
   kernels::GemmPrecision precision = kernels::GemmPrecision::kBF16;
-  /// Linears with quantized weights multiply in FP8 by this recipe; null: weights are widened.
+  /// Linears with weights in FP8 multiply in FP8 by this recipe; null: weights are widened.
   const Fp8Recipe* fp8 = nullptr;
   /// Outputs of RMSNorm and of MLA's up-projections are computed again in the backward instead of
   /// kept (spec C). In FP8, what is kept for it is stored in 8 and 12 bits.
@@ -60,7 +60,7 @@ struct Pass {
   /// Whether what is kept for the backward is stored in FP8.
   bool keeps_fp8() const { return fp8 && recompute; }
   /// Whether products with w are FP8.
-  bool in_fp8(const Parameter& w) const { return fp8 && w.quantized.values; }
+  bool in_fp8(const Parameter& w) const { return fp8 && w.is_fp8(); }
 };
 
 inline Pass make_pass(Context& ctx, const PassOptions& options, std::span<const int32_t> position_T,

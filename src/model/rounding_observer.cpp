@@ -20,12 +20,8 @@ const char* name_of(OperandRole role) {
 }
 
 /// "….experts.7.up_proj.weight" to "….experts.up_proj.".
-std::string stem(std::string name) {
-  constexpr std::string_view kExperts = ".experts.";
-  if (const size_t at = name.find(kExperts); at != std::string::npos) {
-    const size_t number = at + kExperts.size();
-    name.erase(number, name.find('.', number) + 1 - number);
-  }
+std::string stem(const std::string& parameter) {
+  const std::string name = without_expert_number(parameter);
   return name.substr(0, name.rfind('.') + 1);
 }
 

@@ -123,6 +123,15 @@ void for_each_parameter(const ModelConfig& config, ModelWeights& weights, const 
     v.mtp(layer_prefix(config.num_hidden_layers + k), weights.mtp[static_cast<size_t>(k)]);
 }
 
+std::string without_expert_number(std::string name) {
+  constexpr std::string_view kExperts = ".experts.";
+  if (const size_t at = name.find(kExperts); at != std::string::npos) {
+    const size_t number = at + kExperts.size();
+    name.erase(number, name.find('.', number) + 1 - number);
+  }
+  return name;
+}
+
 std::vector<std::pair<std::string, std::string>> duplicate_names(const ModelConfig& config) {
   std::vector<std::pair<std::string, std::string>> names;
   const std::string head =

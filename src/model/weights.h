@@ -38,6 +38,10 @@ struct ParameterInfo {
 void for_each_parameter(const ModelConfig& config, ModelWeights& weights,
                         const std::function<void(const ParameterInfo&, Parameter&)>& visit);
 
+/// A parameter's name without the number of a routed expert: one for all experts of a layer
+/// ("model.layers.3.mlp.experts.up_proj.weight").
+std::string without_expert_number(std::string name);
+
 /// Names under which a checkpoint repeats a parameter of the main model, and that parameter's name:
 /// the embedding and head of MTP modules.
 std::vector<std::pair<std::string, std::string>> duplicate_names(const ModelConfig& config);

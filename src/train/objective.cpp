@@ -33,7 +33,7 @@ Pass training_pass(Context& ctx, const ModelConfig& config, const PassOptions& o
   Pass pass = make_pass(ctx, options, positions, offsets);
   const int64_t tokens = pass.tokens(), width = config.hidden_size;
   if (options.recompute) pass.normed_TD = pass.alloc_activation(tokens, width);
-  if (pass.keeps_fp8() && !pass.observer) pass.normed_fp8_TD = pass.alloc_e4m3(tokens, width);
+  if (pass.keeps_fp8()) pass.normed_fp8_TD = pass.alloc_e4m3(tokens, width);
   if (config.n_routed_experts > 0)
     pass.expert_out_SD = pass.alloc_activation(tokens * config.num_experts_per_tok, width);
   return pass;

@@ -277,6 +277,48 @@ TEST(Fp8Weights, AreEveryLinearsInE4M3) {
   });
 }
 
+TEST(Fp8Weights, RefuseModulesThatAreNotThereOrPartProducts) {
+  const auto error_of = [](std::vector<std::string> modules) -> std::string {
+    Fp8Recipe recipe;
+    recipe.bf16_modules = std::move(modules);
+    try {
+      Training t(shape(128), recipe);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(error_of({"layers.1", "o_proj"}), "");
+  EXPECT_EQ(error_of({"gate_proj", "up_proj"}), "");
+  EXPECT_NE(error_of({"eh_proj", "attention"}).find("'attention'"), std::string::npos);
+  EXPECT_NE(error_of({"up_proj"}).find("mlp.up_proj.weight"), std::string::npos);
+  EXPECT_NE(error_of({"experts.1"}).find("experts.1.gate_proj"), std::string::npos);
+}
+
+TEST(Fp8Weights, RefuseOtherFormats) {
+  ModelConfig config = shape(128);
+  ModelStorage storage(config, DType::kBF16, false);
+  const Tensor codes(DType::kI8, {config.hidden_size, config.intermediate_size});
+  Parameter& down = storage.weights.layers[0].mlp.down_proj;
+  down = {};
+  down.quantized.values = codes;
+  try {
+    Fp8Weights(config, storage.weights, {});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("model.layers.0.mlp.down_proj.weight"), std::string::npos);
+  }
+}
+
+TEST(RoundingObserver, ChangesNoBits) {
+  Training t(shape(128));
+  const Gradients plain = t.gradients(t.fp8());
+  RoundingObserver observer(t.model().config(), t.model().weights());
+  PassOptions options = t.fp8();
+  options.observer = &observer;
+  EXPECT_EQ(t.gradients(options), plain);
+}
+
 TEST(RoundingObserver, SeesEveryLinearInItsRoles) {
   Training t(shape(128));
   RoundingObserver observer(t.model().config(), t.model().weights());
@@ -285,7 +327,9 @@ TEST(RoundingObserver, SeesEveryLinearInItsRoles) {
   t.gradients(options);
   const auto seen = observer.take();
   for (const char* name :
-       {"model.layers.0.mlp.gate_proj.input", "model.layers.1.mlp.experts.gate_proj.input",
+       {"model.layers.0.mlp.gate_proj.input", "model.layers.0.mlp.down_proj.input",
+        "model.layers.1.self_attn.kv_a_proj_with_mqa.input",
+        "model.layers.1.mlp.experts.gate_proj.input",
         "model.layers.1.mlp.experts.down_proj.gradient",
         "model.layers.2.self_attn.o_proj.gradient_for_weight",
         "model.layers.3.self_attn.q_b_proj.input_for_weight"}) {
