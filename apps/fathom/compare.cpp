@@ -71,6 +71,7 @@ std::vector<std::string> loss_row(const RecordedRun& run, const ComparedRun& r) 
     row.insert(row.end(), 4, "-");
   }
   row.push_back(words(r.valid_error, percent));
+  row.push_back(r.violation.empty() ? "-" : fmt::format("{:.3f}", r.violation.back()));
   row.push_back(r.diverged ? "yes" : "no");
   return row;
 }
@@ -134,7 +135,7 @@ std::string text_of(const Table& table) {
 
 std::string text_of(const Comparison& c, const std::vector<RecordedRun>& runs) {
   Table losses = {{"run", "steps", "loss", "valid_loss", "largest error", "final error",
-                   "mean error", "mean |error|", "valid error", "diverged"}};
+                   "mean error", "mean |error|", "valid error", "max_violation", "diverged"}};
   Table costs = {{"run", "tokens/s", "ratio", "peak memory", "activations", "a token"}};
   for (size_t i = 0; i < runs.size(); ++i) {
     losses.push_back(loss_row(runs[i], c.runs[i]));
@@ -144,7 +145,8 @@ std::string text_of(const Comparison& c, const std::vector<RecordedRun>& runs) {
   if (!c.differences.empty()) out += "\n" + text_of(differences_table(c, runs));
   if (const Table table = quantization_table(runs); table.size() > 1) out += "\n" + text_of(table);
   return out + fmt::format(
-                   "\nLosses are moving averages ({}); errors are relative to {}, after step {}.\n",
+                   "\nLosses and max_violation are moving averages ({}); errors are relative to "
+                   "{}, after step {}.\n",
                    c.ema, runs[0].name, c.warmup_steps);
 }
 
@@ -182,6 +184,7 @@ Json json_of(const RecordedRun& run, const ComparedRun& r, bool curves) {
                {"valid_loss", json_of(r.valid_loss)}};
   add_errors(json, r.errors);
   json["valid_loss_relative_error"] = json_of(r.valid_error);
+  json["max_violation"] = r.violation.empty() ? Json(nullptr) : Json(r.violation.back());
   json["tokens_per_s"] = json_of(r.tokens_per_s);
   json["tokens_per_s_ratio"] = json_of(r.speed_ratio);
   json["peak_rss_bytes"] = json_of(r.peak_rss_bytes);
@@ -191,6 +194,8 @@ Json json_of(const RecordedRun& run, const ComparedRun& r, bool curves) {
   if (curves)
     json["curves"] = {{"steps", r.steps},
                       {"loss", r.loss},
+                      {"max_violation_steps", r.violation_steps},
+                      {"max_violation", r.violation},
                       {"error_steps", r.error_steps},
                       {"relative_error", r.error}};
   return json;

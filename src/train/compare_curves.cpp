@@ -141,8 +141,18 @@ std::optional<double> micro_batch_tokens(const RecordedRun& run) {
   return static_cast<double>(*sequences * *seq_len);
 }
 
+void add_violations(const RecordedRun& run, double ema, ComparedRun& out) {
+  for (const RecordedStep& s : run.steps) {
+    if (!s.max_violation) continue;
+    out.violation_steps.push_back(s.step);
+    out.violation.push_back(*s.max_violation);
+  }
+  out.violation = smoothed(out.violation, ema);
+}
+
 ComparedRun measured(const RecordedRun& run, double ema) {
   ComparedRun out = curve_of(run, ema);
+  add_violations(run, ema, out);
   out.valid_loss = last_valid_loss(run);
   out.tokens_per_s = median(run, &RecordedStep::tokens_per_s);
   out.peak_rss_bytes = greatest(run, &RecordedStep::peak_rss_bytes);

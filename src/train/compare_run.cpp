@@ -73,6 +73,7 @@ RecordedStep step_of(const Line& line) {
           .loss = line.number("loss"),
           .valid_loss = line.number("valid_loss"),
           .tokens_per_s = line.number("tokens_per_s"),
+          .max_violation = line.number("max_violation"),
           .peak_rss_bytes = line.number("peak_rss_bytes"),
           .activation_bytes = line.number("activation_bytes"),
           .activation_bytes_per_token = line.number("activation_bytes_per_token")};

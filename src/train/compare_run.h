@@ -14,6 +14,7 @@ namespace fathom::train {
 struct RecordedStep {
   int64_t step = 0, tokens = 0;
   std::optional<double> loss = {}, valid_loss = {}, tokens_per_s = {};
+  std::optional<double> max_violation = {};  ///< of models with experts
   std::optional<double> peak_rss_bytes = {}, activation_bytes = {}, activation_bytes_per_token = {};
 };
 

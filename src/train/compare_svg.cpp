@@ -122,6 +122,13 @@ Range errors_of(const Comparison& c) {
   return {-most, most};
 }
 
+Range violations_of(const Comparison& c) {
+  Range r{0, 0};
+  for (const ComparedRun& run : c.runs)
+    for (const double v : run.violation) r.high = std::max(r.high, 1.05 * v);
+  return r;
+}
+
 void draw_legend(Svg& svg, std::span<const std::string> names) {
   double y = 50;
   for (size_t i = 0; i < names.size(); ++i, y += 18) {
@@ -130,12 +137,24 @@ void draw_legend(Svg& svg, std::span<const std::string> names) {
   }
 }
 
+void draw_violations(Svg& svg, const Panel& panel, const Comparison& c) {
+  draw_axes(svg, panel,
+            fmt::format("Load balance: (largest expert load − mean) / mean, mean over layers, "
+                        "moving average {}",
+                        c.ema),
+            false);
+  for (size_t i = 0; i < c.runs.size(); ++i)
+    draw_curve(svg, panel, c.runs[i].violation_steps, c.runs[i].violation, 1, color_of(i));
+}
+
 }  // namespace
 
 std::string draw_comparison(const Comparison& c, std::span<const std::string> names) {
   const double legend = 18 * static_cast<double>(names.size());
-  const double first = 50 + legend + 24, second = first + kPanel + 74;
-  Svg svg(kWidth, second + kPanel + 46);
+  constexpr double kPitch = kPanel + 74;
+  const double first = 50 + legend + 24, second = first + kPitch, third = second + kPitch;
+  const Range violations = violations_of(c);
+  Svg svg(kWidth, (violations.high > 0 ? third : second) + kPanel + 46);
   svg.text(kLeft, 28, "Loss of training runs", 17);
   draw_legend(svg, names);
   const Panel loss{first, steps_of(c), losses_of(c)}, error{second, steps_of(c), errors_of(c)};
@@ -153,6 +172,7 @@ std::string draw_comparison(const Comparison& c, std::span<const std::string> na
       true);
   for (size_t i = 1; i < c.runs.size(); ++i)
     draw_curve(svg, error, c.runs[i].error_steps, c.runs[i].error, 100, color_of(i));
+  if (violations.high > 0) draw_violations(svg, {third, {0, steps_of(c).high}, violations}, c);
   return svg.str();
 }
 

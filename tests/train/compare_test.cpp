@@ -84,6 +84,19 @@ TEST(CompareRuns, SmoothsBeforeItCompares) {
   EXPECT_DOUBLE_EQ(c.runs[1].errors->last, (4.5 / 0.75 - 4 / 0.75) / (4 / 0.75));
 }
 
+TEST(CompareRuns, SmoothsTheLoadBalanceWhereThereIsOne) {
+  RecordedRun a = run_of("a", {4, 4, 4}), b = run_of("b", {4, 4, 4});
+  a.steps[0].max_violation = 8;
+  a.steps[2].max_violation = 4;
+  const Comparison c = compare({a, b}, {.ema = 0.5});
+  EXPECT_EQ(c.runs[0].violation_steps, (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(c.runs[0].violation, (std::vector<double>{8, 4 / 0.75}));
+  EXPECT_TRUE(c.runs[1].violation.empty());
+  const std::array<std::string, 2> names = {"a", "b"};
+  EXPECT_NE(draw_comparison(c, names).find("Load balance"), std::string::npos);
+  EXPECT_EQ(draw_comparison(compare({b, b}, {}), names).find("Load balance"), std::string::npos);
+}
+
 TEST(CompareRuns, DividesActivationsByTheTokensOfAMicroBatch) {
   RecordedRun a = run_of("a", {4}), b = run_of("b", {4});
   a.config = {{"train.micro_batch", "2"}, {"data.seq_len", "8"}};
