@@ -32,7 +32,7 @@ struct ComparedRun {
   std::vector<int64_t> steps;            ///< up to the first loss that is NaN or infinite
   std::vector<double> loss;              ///< smoothed, at these steps
   std::vector<int64_t> violation_steps;  ///< those with a load balance
-  std::vector<double> violation;         ///< max_violation (TR §4.5.3), smoothed, at these steps
+  std::vector<double> violation;         ///< max_violation (balance.h), smoothed, at these steps
   std::vector<int64_t> error_steps;      ///< common with the baseline, the warm-up included
   std::vector<double> error;             ///< relative, at these steps
   bool diverged = false;
