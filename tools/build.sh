@@ -9,4 +9,6 @@ cmake --preset "$preset" >"${TMPDIR:-/tmp}/fathom-configure.$$" 2>&1 || {
   exit 1
 }
 rm -f "${TMPDIR:-/tmp}/fathom-configure.$$"
+# With ccache, another checkout of the same files finds what this one compiled.
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$PWD} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-1}
 cmake --build --preset "$preset" ${*:+--target "$@"}
