@@ -147,13 +147,15 @@ void add_search(CommandLine& c, CLI::App& plan) {
 
 // Experts over GPUs, and what of it the network's own limit has no use for.
 std::vector<CLI::Option*> add_serving(CLI::App* sub, int64_t& ep, int64_t& redundant,
-                                      std::string& overlap) {
+                                      std::string& overlap, double& imbalance) {
   return {add_count(sub, "--ep", ep, "GPUs that the experts are spread over"),
           sub->add_option("--redundant-experts", redundant, "Copies of experts beside the first")
               ->check(CLI::Range(0, 1 << 20))
               ->capture_default_str(),
           add_choice(sub, "--overlap", overlap, {"dual", "none"},
-                     "Two micro-batches hide communication behind computation, or nothing does")};
+                     "Two micro-batches hide communication behind computation, or nothing does"),
+          add_number(sub, "--expert-imbalance", imbalance, 1, 1000,
+                     "Load of the busiest GPU's experts over the mean")};
 }
 
 void add_wire(CLI::App* sub, double& dispatch, double& combine) {
@@ -166,7 +168,7 @@ void add_decode(CommandLine& c, CLI::App& plan) {
   auto& o = options_of(c, sub, run_plan_decode);
   add_model(sub, o.plan, false);
   add_hardware(sub, o.plan)->required();
-  auto full = add_serving(sub, o.ep, o.redundant, o.overlap);
+  auto full = add_serving(sub, o.ep, o.redundant, o.overlap, o.expert_imbalance);
   full.push_back(add_count(sub, "--context", o.context, "Tokens in a sequence's cache"));
   CLI::Option* batch = sub->add_option("--batch", o.batch, "Sequences a GPU")
                            ->check(CLI::Range(int64_t{1}, int64_t{1} << 16));
@@ -193,9 +195,11 @@ void add_prefill(CommandLine& c, CLI::App& plan) {
   auto& o = options_of(c, sub, run_plan_prefill);
   add_model(sub, o.plan, false);
   add_hardware(sub, o.plan)->required();
-  add_serving(sub, o.ep, o.redundant, o.overlap);
+  add_serving(sub, o.ep, o.redundant, o.overlap, o.expert_imbalance);
   add_count(sub, "--tokens", o.tokens, "Tokens a GPU in one micro-batch");
   add_count(sub, "--prompt", o.prompt, "Tokens of a prompt");
+  add_number(sub, "--length-spread", o.length_spread, 0, 100,
+             "Standard deviation of the prompts' length over its mean");
   add_number(sub, "--cache-hit", o.cache_hit, 0, 0.999, "Share of prompt tokens found in a cache");
   add_wire(sub, o.dispatch_bytes, o.combine_bytes);
   CLI::Option* rate = sub->add_option("--decode-tokens-per-s-node", o.decode_tokens_per_s_node,

@@ -8,6 +8,7 @@
 
 #include "cluster/catalogue.h"
 #include "cluster/model_shape.h"
+#include "cluster/serving.h"
 #include "options.h"
 
 namespace fathom::app {
@@ -88,6 +89,7 @@ struct PlanDecodeArguments {
   std::optional<double> user_tokens_per_s;
   std::string overlap = "dual", fabric = "nic";
   double dispatch_bytes = 1, combine_bytes = 2, kv_bits = 16, mtp_acceptance = 0;
+  double expert_imbalance = cluster::kExpertImbalance;
   bool network_limit = false;
   int64_t tokens = 32;
 };
@@ -95,6 +97,7 @@ struct PlanPrefillArguments {
   PlanArguments plan;
   int64_t ep = 32, redundant = 32, tokens = 4096, prompt = 4989;
   double cache_hit = 0, dispatch_bytes = 1, combine_bytes = 2;
+  double length_spread = 1, expert_imbalance = cluster::kExpertImbalance;
   std::string overlap = "dual";
   std::optional<double> decode_tokens_per_s_node;
   std::optional<int64_t> output_tokens;

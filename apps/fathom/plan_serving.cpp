@@ -22,6 +22,7 @@ cluster::DecodeOptions decode_options(const PlanDecodeArguments& o) {
   d.combine_bytes = o.combine_bytes;
   d.kv_bits = o.kv_bits;
   d.mtp_acceptance = o.mtp_acceptance;
+  d.expert_imbalance = o.expert_imbalance;
   return d;
 }
 
@@ -51,6 +52,8 @@ int run_plan_prefill(const GlobalOptions& global, const PlanPrefillArguments& op
   p.tokens = options.tokens;
   p.prompt = options.prompt;
   p.cache_hit = options.cache_hit;
+  p.length_spread = options.length_spread;
+  p.expert_imbalance = options.expert_imbalance;
   p.overlap = overlap_of(options.overlap);
   p.dispatch_bytes = options.dispatch_bytes;
   p.combine_bytes = options.combine_bytes;

@@ -38,6 +38,7 @@ const std::vector<Kind>& kinds() {
         "price_per_gpu_hour",
         "sms",
         "comm_sms",
+        "prefill_comm_sms",
         "memory_achieved_gb_s",
         "gemm_bf16_tflops",
         "gemm_fp8_tflops",
@@ -57,7 +58,11 @@ const std::vector<Kind>& kinds() {
         "profile_combine_forward_ms",
         "profile_dispatch_backward_ms",
         "profile_combine_backward_ms",
-        "profile_overlapped_ms"}},
+        "profile_overlapped_ms",
+        "profile_attention_head_kernels",
+        "profile_attention_tail_kernels",
+        "profile_mlp_kernels",
+        "profile_kernel_gap_us"}},
       {"nic", {"gb_s", "ports", "price_usd", "latency_us"}},
       {"switch", {"ports", "port_gb_s", "price_usd", "latency_us"}},
       {"link", {"gb_s", "price_usd", "latency_us", "length_m"}}};
@@ -76,7 +81,7 @@ const Kind& kind_of(std::string_view name, const std::string& where) {
 
 // What may not be zero either: rates, sizes and counts are divided by.
 bool may_be_zero(std::string_view key) {
-  return key.starts_with("price") || key.starts_with("latency") || key == "comm_sms";
+  return key.starts_with("price") || key.starts_with("latency") || key.ends_with("comm_sms");
 }
 
 void check_figure(const Kind& kind, std::string_view key, double value, const std::string& where) {

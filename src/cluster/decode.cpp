@@ -1,5 +1,5 @@
-// One decoding step, layer by layer: the larger of arithmetic and memory for each part, and the
-// exchange of tokens between experts' GPUs.
+// One decoding step, layer by layer: the larger of arithmetic and memory for each part, the pauses
+// between its kernels, and the exchange of tokens between experts' GPUs.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,6 +17,16 @@ namespace {
 constexpr double kGib = 1024.0 * 1024 * 1024;
 constexpr int64_t kLargestBatch = 1 << 16;
 
+// Seconds that the parts of a layer take for one micro-batch.
+struct Parts {
+  double head = 0, tail = 0;  ///< attention before its core, and from there to the gate
+  double shared = 0, experts = 0;
+  double dispatch = 0, combine = 0;
+  double attention() const { return head + tail; }
+  double computation() const { return head + tail + shared + experts; }
+  double communication() const { return dispatch + combine; }
+};
+
 class Decoder {
  public:
   Decoder(const ModelShape& shape, const Entry& gpu, const DecodeOptions& options, Worksheet& sheet)
@@ -26,6 +36,9 @@ class Decoder {
     weight_read_ = rates.weight_read();
     bf16_ = rates.gemm_bf16();
     fp8_ = rates.gemm_fp8();
+    head_gaps_ = rates.kernel_gaps("profile_attention_head_kernels");
+    tail_gaps_ = rates.kernel_gaps("profile_attention_tail_kernels");
+    mlp_gaps_ = rates.kernel_gaps("profile_mlp_kernels");
     const bool inside =
         gpu.has("nvlink_domain") && static_cast<double>(o_.ep) <= gpu.at("nvlink_domain");
     if (s_.is_moe() && o_.ep > 1) network_ = inside ? rates.nvlink() : rates.low_latency();
@@ -37,16 +50,27 @@ class Decoder {
   double tokens_per_sequence() const { return o_.mtp_acceptance > 0 ? 2 : 1; }
   double gained() const { return 1 + o_.mtp_acceptance; }
 
-  /// Dispatch and combine of `sequences`; the shared expert is at home on every GPU.
-  double communication(double sequences) const {
-    if (network_ == 0) return 0;
-    return sequences * tokens_per_sequence() * static_cast<double>(s_.top_k * s_.hidden) *
-           (o_.dispatch_bytes + o_.combine_bytes) / network_;
+  Parts parts(double sequences) const {
+    const double tokens = sequences * tokens_per_sequence();
+    const auto heads = static_cast<double>(s_.heads), value = static_cast<double>(s_.v_dim);
+    // The output projection, and MLA's values brought up from the latent.
+    const double after = heads * value * static_cast<double>(s_.hidden + s_.kv_lora);
+    Parts p;
+    p.head = gemm(tokens, n_.attention - after) + head_gaps_;
+    p.tail = core(sequences) + gemm(tokens, after) + tail_gaps_;
+    if (!s_.is_moe()) return p;
+    const auto shared = static_cast<double>(s_.shared_experts);
+    const double used = o_.expert_imbalance * tokens * static_cast<double>(s_.top_k) * n_.expert;
+    p.shared = gemm(tokens, shared * n_.expert);
+    p.experts = std::max(experts_ * n_.expert / weight_read_, 2 * used / fp8_) + mlp_gaps_;
+    p.dispatch = exchange(tokens, o_.dispatch_bytes);
+    p.combine = exchange(tokens, o_.combine_bytes);
+    return p;
   }
 
-  double attention(double sequences) const {
+  /// Reading the cache, or multiplying it where that takes longer.
+  double core(double sequences) const {
     const double tokens = sequences * tokens_per_sequence();
-    const double projections = gemm(tokens, n_.attention);
     const auto width = static_cast<double>(s_.cache_width());
     const auto context = static_cast<double>(o_.context);
     const double read = sequences * context * width * o_.kv_bits / 8 / memory_;
@@ -55,18 +79,12 @@ class Decoder {
         s_.is_mla() ? 2.0 * static_cast<double>(s_.kv_lora) + static_cast<double>(s_.rope_dim)
                     : static_cast<double>(s_.qk_dim + s_.v_dim);
     const double compute = 2 * tokens * context * static_cast<double>(s_.heads) * dims / bf16_;
-    return projections + std::max(read, compute);
-  }
-
-  double experts(double sequences) const {
-    const double tokens = sequences * tokens_per_sequence();
-    const double held = (experts_ + static_cast<double>(s_.shared_experts)) * n_.expert;
-    const double used = tokens * static_cast<double>(s_.top_k + s_.shared_experts) * n_.expert;
-    return std::max(held / weight_read_, 2 * used / fp8_);
+    return std::max(read, compute);
   }
 
   double dense(double sequences) const {
-    return gemm(sequences * tokens_per_sequence(), n_.dense_ffn);
+    return parts(sequences).attention() + gemm(sequences * tokens_per_sequence(), n_.dense_ffn) +
+           mlp_gaps_;
   }
 
   double head(double sequences) const {
@@ -74,18 +92,27 @@ class Decoder {
     return std::max(2 * n_.embedding / weight_read_, 2 * tokens * n_.embedding / bf16_);
   }
 
-  double computation(double sequences) const { return attention(sequences) + experts(sequences); }
-
+  /// The published pipeline: one micro-batch's dispatch runs beside its shared expert and the
+  /// other's attention up to its core, its combine beside the rest of the other's attention.
   double moe_layer(double sequences) const {
-    if (o_.overlap == Overlap::kNone) return communication(sequences) + computation(sequences);
-    return 2 * std::max(communication(sequences / 2), computation(sequences / 2));
+    if (o_.overlap == Overlap::kNone) {
+      const Parts p = parts(sequences);
+      return p.computation() + p.communication();
+    }
+    const Parts p = parts(sequences / 2);
+    return 2 * (std::max(p.shared + p.head, p.dispatch) + p.experts + std::max(p.tail, p.combine));
+  }
+
+  /// Dense layers have nothing to wait for; they too run for each micro-batch.
+  double dense_layer(double sequences) const {
+    return o_.overlap == Overlap::kNone ? dense(sequences) : 2 * dense(sequences / 2);
   }
 
   double step(double sequences) const {
     const double drafting = o_.mtp_acceptance > 0 ? static_cast<double>(s_.mtp) : 0;
     const auto moe = static_cast<double>(s_.moe_layers());
     return (moe + drafting) * moe_layer(sequences) +
-           (static_cast<double>(s_.layers) - moe) * (attention(sequences) + dense(sequences)) +
+           (static_cast<double>(s_.layers) - moe) * dense_layer(sequences) +
            (1 + drafting) * head(sequences);
   }
 
@@ -108,6 +135,13 @@ class Decoder {
   int64_t largest_batch() const;
 
  private:
+  /// The shared expert is at home on every GPU and crosses nothing.
+  double exchange(double tokens, double bytes) const {
+    if (network_ == 0) return 0;
+    return o_.expert_imbalance * tokens * static_cast<double>(s_.top_k * s_.hidden) * bytes /
+           network_;
+  }
+
   double gemm(double tokens, double weights) const {
     return std::max(weights / weight_read_, 2 * tokens * weights / fp8_);
   }
@@ -118,6 +152,7 @@ class Decoder {
   const DecodeOptions& o_;
   Worksheet& sheet_;
   double memory_, weight_read_, bf16_, fp8_, network_ = 0, experts_ = 0;
+  double head_gaps_, tail_gaps_, mlp_gaps_;  ///< s
 };
 
 // The most sequences that fit memory and leave every user the asked speed.
@@ -154,15 +189,40 @@ void check(const ModelShape& shape, const Entry& gpu, const DecodeOptions& o) {
 void assume(const DecodeOptions& o, Worksheet& sheet) {
   sheet.assume("layout", fmt::format("attention data parallel, experts over {} GPUs", o.ep),
                "DeepSeek open-infra-index, day 6");
-  sheet.assume("overlap",
-               o.overlap == Overlap::kDual
-                   ? "two micro-batches: the larger of communication and computation counts"
-                   : "none: communication and computation add up",
-               "--overlap");
+  sheet.assume(
+      "overlap",
+      o.overlap == Overlap::kDual
+          ? "two micro-batches: dispatch beside the shared expert and attention up to its "
+            "core, combine beside the rest of attention"
+          : "none: communication and computation add up",
+      o.overlap == Overlap::kDual ? "DeepSeek profile-data, picture of decoding" : "--overlap");
+  sheet.assume("kernels", "as many as in the training profile's forward, with its pauses",
+               "DeepSeek profile-data, train.json");
   sheet.assume("context", fmt::format("{} tokens", o.context), "--context");
-  sheet.assume("experts' load", "balanced by redundant experts", "this plan");
+  sheet.assume("busiest GPU's experts", fmt::format("{} times the mean", o.expert_imbalance),
+               "--expert-imbalance");
   sheet.assume("weights", "FP8, embedding and head BF16", "DeepSeek-V3 recipe");
   sheet.assume("memory left free", "10%", "this plan");
+}
+
+void layer_results(const Parts& p, double tokens, const ModelShape& shape, const DecodeOptions& o,
+                   Worksheet& sheet) {
+  sheet.result("layer_attention_head_s", p.head, "s", "projections before the core, and pauses");
+  sheet.result("layer_attention_tail_s", p.tail, "s",
+               "the larger of reading the cache and multiplying it, output projection, and pauses");
+  if (!shape.is_moe()) return;
+  sheet.result("layer_shared_s", p.shared, "s",
+               "the larger of reading the shared expert and multiplying it");
+  sheet.result("layer_experts_s", p.experts, "s",
+               "the larger of reading the experts and multiplying them, and pauses");
+  const auto exchange = [&](const char* name, double seconds, double bytes) {
+    sheet.result(name, seconds, "s",
+                 fmt::format("{} x {} tokens x {} experts x {} values x {} bytes / rate",
+                             o.expert_imbalance, tokens, shape.top_k, shape.hidden, bytes));
+  };
+  exchange("layer_dispatch_s", p.dispatch, o.dispatch_bytes);
+  exchange("layer_combine_s", p.combine, o.combine_bytes);
+  sheet.result("layer_communication_s", p.communication(), "s", "dispatch + combine");
 }
 
 }  // namespace
@@ -210,19 +270,16 @@ DecodePlan plan_decode(const ModelShape& shape, const Entry& gpu, const DecodeOp
   sheet.result("cache_bytes_per_gpu", d.cache_bytes(batch), "bytes",
                fmt::format("{} sequences x {} tokens x {:.0f} bytes", plan.batch, options.context,
                            kv_bytes_per_token(shape, options.kv_bits)));
-  plan.communication = sheet.result(
-      "layer_communication_s", d.communication(part), "s",
-      fmt::format("{} sequences x {} tokens x {} experts x {} values x ({} + {}) bytes / rate",
-                  part, d.tokens_per_sequence(), shape.top_k, shape.hidden, options.dispatch_bytes,
-                  options.combine_bytes));
-  sheet.result("layer_attention_s", d.attention(part), "s",
-               "projections and the larger of reading the cache and multiplying it");
-  sheet.result("layer_experts_s", d.experts(part), "s",
-               "the larger of reading the experts and multiplying them");
-  plan.computation = d.computation(part);
-  plan.step = sheet.result("step_s", d.step(batch), "s",
-                           fmt::format("{} MoE layers x {:.6g} s, the dense layers, the head",
-                                       shape.moe_layers(), d.moe_layer(batch)));
+  plan.communication = d.parts(part).communication();
+  plan.computation = d.parts(part).computation();
+  layer_results(d.parts(part), part * d.tokens_per_sequence(), shape, options, sheet);
+  plan.step = sheet.result(
+      "step_s", d.step(batch), "s",
+      fmt::format(
+          "{} MoE layers x {:.6g} s{}, {} dense layers x {:.6g} s, the head", shape.moe_layers(),
+          d.moe_layer(batch),
+          dual ? " = 2 x (max(shared + head, dispatch) + experts + max(tail, combine))" : "",
+          shape.layers - shape.moe_layers(), d.dense_layer(batch)));
   plan.tpot = sheet.result("tpot_s", plan.step / d.gained(), "s",
                            fmt::format("{:.6g} s / {} tokens a step", plan.step, d.gained()));
   sheet.result("user_tokens_per_s", 1 / plan.tpot, "", fmt::format("1 / {:.6g} s", plan.tpot));

@@ -11,6 +11,7 @@ namespace fathom::cluster {
 namespace {
 
 constexpr double kProfiledTokens = 4096, kProfiledNodes = 8;  // causal, one sequence, EP64
+constexpr double kDispatchBytes = 1, kCombineBytes = 2;       // FP8 and BF16, both directions
 
 // Work of a layer for a micro-batch, in FLOP and in bytes x nodes; a scale of measured times.
 struct Work {
@@ -146,17 +147,39 @@ LayerTimes layer_times(const ModelShape& shape, bool moe_layer, const Layout& l,
   t.weight = rates.profiled("profile_attention_weight_ms", weight) +
              rates.profiled("profile_mlp_weight_ms", mlp);
   const double computing = (t.forward + t.backward + t.weight) * rates.overlap_overhead();
-  double forward_exchange = 0, backward_exchange = 0;
-  if (exchanges) {
-    forward_exchange = exchange_seconds(
-        l, gpu, rates, exchange, {"profile_dispatch_forward_ms", "profile_combine_forward_ms"});
-    backward_exchange = exchange_seconds(
-        l, gpu, rates, exchange, {"profile_dispatch_backward_ms", "profile_combine_backward_ms"});
-  }
-  t.overlapped = std::max(computing, forward_exchange + backward_exchange) + 2 * tensor;
-  t.forward += forward_exchange + tensor;
-  t.backward += backward_exchange + tensor;
+  const double beside =
+      exchanges ? exchange_seconds(l, gpu, rates, exchange,
+                                   {"profile_dispatch_forward_ms", "profile_combine_forward_ms",
+                                    "profile_dispatch_backward_ms", "profile_combine_backward_ms"})
+                : 0;
+  const double alone =
+      exchanges
+          ? exchange_alone(shape, gpu, rates, tokens, l.ep, kDispatchBytes, kCombineBytes).total()
+          : 0;
+  t.overlapped = std::max(computing, beside) + 2 * tensor;
+  t.forward += alone + tensor;
+  t.backward += alone + tensor;
   return t;
+}
+
+double message_seconds(const ModelShape& shape, const Layout& l, const Rates& rates) {
+  if (l.pp == 1) return 0;
+  return 2 * l.micro_batch_tokens() * static_cast<double>(shape.hidden) /
+         static_cast<double>(l.tp) / rates.nic();
+}
+
+std::vector<dist::StageTimes> times_of_stages(const std::vector<Stage>& stages,
+                                              const LayerTimes& dense, const LayerTimes& moe,
+                                              double head, double messages) {
+  std::vector<dist::StageTimes> times;
+  for (const Stage& stage : stages) {
+    dist::StageTimes t{0, 0, 0, messages};
+    add(t, dense, static_cast<double>(stage.dense_layers));
+    add(t, moe, static_cast<double>(stage.moe_layers));
+    add(t, {head, head, head, 3 * head}, static_cast<double>(stage.heads));
+    times.push_back(t);
+  }
+  return times;
 }
 
 std::vector<dist::StageTimes> stage_times(const ModelShape& shape, const Layout& layout,
@@ -173,15 +196,8 @@ std::vector<dist::StageTimes> stage_times(const ModelShape& shape, const Layout&
     dense = layer_times(shape, false, layout, gpu, rates);
     if (shape.is_moe()) moe = layer_times(shape, true, layout, gpu, rates);
   }
-  std::vector<dist::StageTimes> times;
-  for (const Stage& stage : stages) {
-    dist::StageTimes t{0, 0, 0, 0};
-    add(t, dense, static_cast<double>(stage.dense_layers));
-    add(t, moe, static_cast<double>(stage.moe_layers));
-    add(t, {head, head, head, 3 * head}, static_cast<double>(stage.heads));
-    times.push_back(t);
-  }
-  return times;
+  return times_of_stages(stages, dense, moe, head,
+                         published ? 0 : 2 * message_seconds(shape, layout, rates));
 }
 
 PhaseTimes phase_times(const dist::Schedule& schedule,

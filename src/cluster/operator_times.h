@@ -30,9 +30,20 @@ struct LayerTimes {
 double head_pass_seconds(const ModelShape& shape, const Layout& layout, const Entry& gpu,
                          const Rates& rates, Worksheet& sheet);
 
-/// From the measured times of DeepSeek-V3's layer, scaled to this shape, layout and hardware.
+/// From the measured times of DeepSeek-V3's layer, scaled to this shape, layout and hardware. A
+/// pair takes as long as measured, its exchanges running beside it; alone, the exchanges take the
+/// published times of the kernels alone.
 LayerTimes layer_times(const ModelShape& shape, bool moe_layer, const Layout& layout,
                        const Entry& gpu, const Rates& rates);
+
+/// A micro-batch's activations, or their gradient, from stage to stage.
+double message_seconds(const ModelShape& shape, const Layout& layout, const Rates& rates);
+
+/// Adds up layers and heads; `messages` is what those between stages add to a pair, whose
+/// exchanges keep the network busy (the profile has none).
+std::vector<dist::StageTimes> times_of_stages(const std::vector<Stage>& stages,
+                                              const LayerTimes& dense, const LayerTimes& moe,
+                                              double head, double messages);
 
 /// Times of every stage. With `published` the layers' times are those that make the mean GPU spend
 /// exactly these totals in a step, all layers alike.

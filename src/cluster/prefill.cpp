@@ -18,6 +18,22 @@ struct Work {
   double attention = 0, mlp = 0;  ///< FLOP
 };
 
+// Seconds of a layer's parts for one micro-batch.
+struct Parts {
+  double attention = 0, shared = 0, experts = 0;
+  double dispatch = 0, combine = 0;
+  double computation() const { return attention + shared + experts; }
+  double communication() const { return dispatch + combine; }
+};
+
+// The published pipeline of two micro-batches, for one of them: the two pass each other so that
+// each part of one runs beside an exchange of the other.
+double piped(const Parts& p) {
+  return (std::max(p.attention + p.shared, p.combine) + std::max(p.attention, p.dispatch) +
+          std::max(p.experts, p.dispatch) + std::max(p.experts + p.shared, p.combine)) /
+         2;
+}
+
 Work profiled_work() {
   const ModelShape v3 = model_shape("deepseek-v3");
   const ShapeCount n = count(v3);
@@ -35,36 +51,77 @@ void check(const ModelShape& shape, const PrefillOptions& o) {
 void assume(const PrefillOptions& o, double seen, Worksheet& sheet) {
   sheet.assume("layout", fmt::format("attention data parallel, experts over {} GPUs", o.ep),
                "DeepSeek open-infra-index, day 6");
-  sheet.assume("overlap",
-               o.overlap == Overlap::kDual
-                   ? "two micro-batches: the larger of communication and computation counts"
-                   : "none: communication and computation add up",
-               "--overlap");
+  sheet.assume(
+      "overlap",
+      o.overlap == Overlap::kDual
+          ? "two micro-batches, each part of one beside an exchange of the other"
+          : "none: communication and computation add up",
+      o.overlap == Overlap::kDual ? "DeepSeek profile-data, picture of prefill" : "--overlap");
+  sheet.assume(
+      "prompts' length",
+      fmt::format("{} tokens on average, standard deviation {} of that", o.prompt, o.length_spread),
+      "--prompt, --length-spread: a spread of 1 is an exponential distribution");
   sheet.assume("keys a computed token sees", seen, "",
-               fmt::format("the {} cached of {} and half of the rest",
-                           o.cache_hit * static_cast<double>(o.prompt), o.prompt));
-  sheet.assume("experts' load", "balanced by redundant experts", "this plan");
+               fmt::format("{} x (1 + {}^2) x (the {} found in the cache and half of the rest)",
+                           o.prompt, o.length_spread, o.cache_hit));
+  if (o.ep > 1)
+    sheet.assume("busiest GPU's experts", fmt::format("{} times the mean", o.expert_imbalance),
+                 "--expert-imbalance");
 }
 
-double communication(const ModelShape& shape, const Entry& gpu, const PrefillOptions& o,
-                     const Rates& rates, Worksheet& sheet) {
-  if (!shape.is_moe() || o.ep == 1) return 0;
-  const double node = gpu.at("gpus_per_node", sheet);
-  const double values = static_cast<double>(o.tokens * shape.hidden);
-  const bool inside =
-      gpu.has("nvlink_domain") && static_cast<double>(o.ep) <= gpu.at("nvlink_domain");
-  const double copies =
-      inside ? static_cast<double>(shape.top_k)
-             : expected_nodes(shape, std::max(1.0, static_cast<double>(o.ep) / node));
-  const double dispatch = inside ? rates.nvlink() : rates.dispatch();
-  const double combine = inside ? rates.nvlink() : rates.combine();
-  const double seconds =
-      values * copies * (o.dispatch_bytes / dispatch + o.combine_bytes / combine);
-  return sheet.result("layer_communication_s", seconds, "s",
-                      fmt::format("{} tokens x {} values x {:.4g} copies x ({} bytes / {:.4g} + {} "
-                                  "bytes / {:.4g} bytes/s)",
-                                  o.tokens, shape.hidden, copies, o.dispatch_bytes, dispatch,
-                                  o.combine_bytes, combine));
+// Computation has fewer SMs to run on than in the training profile, whose times it takes.
+double slowed_by_exchanges(const Entry& gpu, const PrefillOptions& o, Worksheet& sheet) {
+  if (o.overlap == Overlap::kNone || o.ep == 1) return 1;
+  if (!gpu.has("sms") || !gpu.has("prefill_comm_sms")) return 1;
+  const double sms = gpu.at("sms", sheet);
+  return (sms - gpu.at("comm_sms", sheet)) / (sms - gpu.at("prefill_comm_sms", sheet));
+}
+
+double attention_seconds(const ModelShape& shape, double tokens, double seen, const Rates& rates,
+                         Worksheet& sheet) {
+  const double work = tokens * (2 * count(shape).attention + attention_flops(shape, seen));
+  const double profiled = profiled_work().attention;
+  const double gaps = rates.kernel_gaps("profile_attention_head_kernels") +
+                      rates.kernel_gaps("profile_attention_tail_kernels");
+  return sheet.result("layer_attention_s",
+                      rates.profiled("profile_attention_forward_ms", work / profiled) + gaps, "s",
+                      fmt::format("{:.4g} FLOP at the rate of the profiled layer's {:.4g}, and "
+                                  "{:.3g} s between kernels",
+                                  work, profiled, gaps));
+}
+
+// Time of feed-forward work at the rate of the profiled layer's.
+double mlp_seconds(double work, const Rates& rates) {
+  return rates.profiled("profile_mlp_forward_ms", work / profiled_work().mlp);
+}
+
+Parts parts_of(const ModelShape& shape, const Entry& gpu, const PrefillOptions& o, double seen,
+               const Rates& rates, Worksheet& sheet) {
+  const auto tokens = static_cast<double>(o.tokens);
+  const double each = tokens * 2 * count(shape).expert;
+  const double slowed = slowed_by_exchanges(gpu, o, sheet);
+  const double imbalance = o.ep > 1 ? o.expert_imbalance : 1;
+  Parts p;
+  p.attention = slowed * attention_seconds(shape, tokens, seen, rates, sheet);
+  if (!shape.is_moe()) return p;
+  p.shared = slowed * mlp_seconds(each * static_cast<double>(shape.shared_experts), rates);
+  p.experts = slowed * (mlp_seconds(imbalance * each * static_cast<double>(shape.top_k), rates) +
+                        rates.kernel_gaps("profile_mlp_kernels"));
+  const Exchange exchange =
+      exchange_alone(shape, gpu, rates, tokens, o.ep, o.dispatch_bytes, o.combine_bytes);
+  p.dispatch = imbalance * exchange.dispatch;
+  p.combine = imbalance * exchange.combine;
+  sheet.result("layer_shared_s", p.shared, "s",
+               fmt::format("{} shared experts at the rate of the profiled layer's MLP",
+                           shape.shared_experts));
+  sheet.result("layer_experts_s", p.experts, "s",
+               fmt::format("{} x {} experts at the rate of the profiled layer's MLP, on {:.4g} of "
+                           "its SMs",
+                           imbalance, shape.top_k, 1 / slowed));
+  if (o.ep > 1)
+    sheet.result("layer_communication_s", p.communication(), "s",
+                 fmt::format("{} x {}", imbalance, exchange.formula));
+  return p;
 }
 
 }  // namespace
@@ -75,36 +132,28 @@ PrefillPlan plan_prefill(const ModelShape& shape, const Entry& gpu, const Prefil
   sheet.fact("model", shape.name);
   sheet.fact("hardware", gpu.name());
   const Rates rates(gpu, sheet);
-  const ShapeCount n = count(shape);
-  const Work profiled = profiled_work();
   const auto tokens = static_cast<double>(options.tokens);
   const double fresh = 1 - options.cache_hit;
-  const double seen = static_cast<double>(options.prompt) * (options.cache_hit + fresh / 2);
+  const double seen = static_cast<double>(options.prompt) *
+                      (1 + options.length_spread * options.length_spread) *
+                      (options.cache_hit + fresh / 2);
   assume(options, seen, sheet);
-  const double attention_work = tokens * (2 * n.attention + attention_flops(shape, seen));
-  const double moe_work =
-      tokens * 2 * static_cast<double>(shape.top_k + shape.shared_experts) * n.expert;
-  const double attention = sheet.result(
-      "layer_attention_s",
-      rates.profiled("profile_attention_forward_ms", attention_work / profiled.attention), "s",
-      fmt::format("{:.4g} FLOP at the rate of the profiled layer's {:.4g}", attention_work,
-                  profiled.attention));
-  const double experts = sheet.result(
-      "layer_experts_s", rates.profiled("profile_mlp_forward_ms", moe_work / profiled.mlp), "s",
-      fmt::format("{:.4g} FLOP at the rate of the profiled layer's {:.4g}", moe_work,
-                  profiled.mlp));
+  const Parts parts = parts_of(shape, gpu, options, seen, rates, sheet);
   PrefillPlan plan;
-  plan.communication = communication(shape, gpu, options, rates, sheet);
-  plan.computation = attention + experts;
-  const double moe_layer = options.overlap == Overlap::kDual
-                               ? std::max(plan.communication, plan.computation)
-                               : plan.communication + plan.computation;
+  plan.communication = parts.communication();
+  plan.computation = parts.computation();
+  const double moe_layer =
+      options.overlap == Overlap::kDual ? piped(parts) : plan.communication + plan.computation;
   const double dense_layer =
-      attention + rates.profiled("profile_mlp_forward_ms", tokens * 2 * n.dense_ffn / profiled.mlp);
+      parts.attention + mlp_seconds(tokens * 2 * count(shape).dense_ffn, rates);
   const auto moe = static_cast<double>(shape.moe_layers());
   plan.pass = sheet.result(
       "pass_s", moe * moe_layer + (static_cast<double>(shape.layers) - moe) * dense_layer, "s",
-      fmt::format("{} MoE layers x {:.4g} s + {} dense layers x {:.4g} s", moe, moe_layer,
+      fmt::format("{} MoE layers x {:.4g} s{} + {} dense layers x {:.4g} s", moe, moe_layer,
+                  options.overlap == Overlap::kDual
+                      ? " (half of max(attention + shared, combine) + max(attention, dispatch) + "
+                        "max(experts, dispatch) + max(experts + shared, combine))"
+                      : "",
                   static_cast<double>(shape.layers) - moe, dense_layer));
   const double node = gpu.at("gpus_per_node", sheet);
   plan.computed_tokens_per_s_node =

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "cluster/catalogue.h"
 #include "cluster/model_shape.h"
 #include "cluster/worksheet.h"
@@ -8,6 +11,7 @@ namespace fathom::cluster {
 
 /// What kernels reach on a GPU. A figure that the catalogue has no measurement of is taken as the
 /// same share of the data sheet as on the H800, for which they are published; the sheet says so.
+/// A what-if on the data sheet's figure moves the measured one with it.
 class Rates {
  public:
   Rates(const Entry& gpu, Worksheet& sheet);
@@ -28,17 +32,33 @@ class Rates {
   double profiled(std::string_view key, double work) const;
   /// The same for work of the network, which scales with nic_gb_s.
   double profiled_network(std::string_view key, double work) const;
+  /// Pauses between the kernels of a part of a layer's forward, s: they do not shrink with the
+  /// batch. None where kernels are not launched one by one: without SMs.
+  double kernel_gaps(std::string_view count_key) const;
   /// Overlapped pair over the sum of its computing parts, as measured.
   double overlap_overhead() const;
 
  private:
   double reached(std::string_view key, std::string_view nominal) const;
   double fp8_nominal(const Entry& entry) const;
+  /// What-if on `nominal`: its value over the catalogue's, where `measured` belongs to that.
+  double what_if(std::string_view measured, std::string_view nominal) const;
   const Entry& profile() const;
 
   const Entry& gpu_;
   Worksheet& sheet_;
 };
+
+/// Seconds of one layer's exchanges when nothing runs beside them.
+struct Exchange {
+  double dispatch = 0, combine = 0;
+  std::string formula;
+  double total() const { return dispatch + combine; }
+};
+/// At the published rates of the normal (not low-latency) kernels: a token goes once to each node
+/// that holds its experts, or inside an NVLink domain once to each expert. Nothing for EP 1.
+Exchange exchange_alone(const ModelShape& shape, const Entry& gpu, const Rates& rates,
+                        double tokens, int64_t ep, double dispatch_bytes, double combine_bytes);
 
 /// Nodes that a token's experts are on, on average, of `nodes` over which the experts are spread
 /// (spec F.1): with node-limited routing groups of experts are chosen first.

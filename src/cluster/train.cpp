@@ -40,15 +40,8 @@ double exposed(const ModelShape& shape, const Entry& gpu, const TrainOptions& o,
   const double head = head_pass_seconds(shape, l, gpu, rates, sheet);
   const LayerTimes dense = layer_times(shape, false, local, gpu, rates);
   const LayerTimes moe = shape.is_moe() ? layer_times(shape, true, local, gpu, rates) : dense;
-  std::vector<dist::StageTimes> times;
-  for (const Stage& stage : stages) {
-    const auto d = static_cast<double>(stage.dense_layers);
-    const auto m = static_cast<double>(stage.moe_layers);
-    const double h = head * static_cast<double>(stage.heads);
-    times.push_back(
-        {d * dense.forward + m * moe.forward + h, d * dense.backward + m * moe.backward + h,
-         d * dense.weight + m * moe.weight + h, d * dense.overlapped + m * moe.overlapped + 3 * h});
-  }
+  const auto times =
+      times_of_stages(stages, dense, moe, head, 2 * message_seconds(shape, l, rates));
   return with - phase_times(schedule, times).total();
 }
 
@@ -60,22 +53,39 @@ void assume(const ModelShape& shape, const TrainOptions& o, Worksheet& sheet) {
                "this plan");
   sheet.assume("operator times",
                o.phases ? "--phases, spread over the layers that the schedule runs"
-                        : "measured times of DeepSeek-V3's layer, scaled by work",
+                        : "measured times of DeepSeek-V3's layer, scaled by work; messages between "
+                          "stages lengthen pairs",
                o.phases ? "given" : "DeepSeek profile-data, train.json");
+  if (!o.phases && o.layout.ep > 1)
+    sheet.assume("exchanges outside pairs", "the normal kernels' rates, nothing beside them",
+                 "DeepEP");
   sheet.assume("optimizer",
                "FP32 gradients reduced and weights gathered at the NIC's rate; the sum of "
                "DualPipe's two copies runs in the drain",
                "this plan");
-  sheet.assume("phases", "mean over the GPUs of a pipeline; a full backward counts under 1B and 1W",
+  sheet.assume("phases",
+               "seconds: mean over the GPUs of a pipeline, a full backward counts under 1B and 1W; "
+               "first_gpu: of the pipeline's first, a full backward counts under 1B",
                "this plan");
 }
 
 void phase_results(const TrainPlan& p, Worksheet& sheet) {
-  auto& table = sheet.table("step_phases", {{"phase", ""}, {"seconds", "s"}, {"share", "%"}});
-  const std::pair<const char*, double> rows[] = {
-      {"1F", p.phases.forward}, {"bubble", p.bubble},          {"1B", p.phases.backward},
-      {"1W", p.phases.weight},  {"1F1B", p.phases.overlapped}, {"optimizer", p.optimizer}};
-  for (const auto& [name, seconds] : rows) table.rows.push_back({name, seconds, seconds / p.step});
+  auto& table = sheet.table("step_phases",
+                            {{"phase", ""}, {"seconds", "s"}, {"share", "%"}, {"first_gpu", "s"}});
+  const auto row = [&](const char* name, double seconds, double first) {
+    table.rows.push_back({name, seconds, seconds / p.step, first});
+  };
+  row("1F", p.phases.forward, p.first.forward);
+  row("bubble", p.bubble, p.first_bubble);
+  row("1B", p.phases.backward, p.first.backward);
+  row("1W", p.phases.weight, p.first.weight);
+  row("1F1B", p.phases.overlapped, p.first.overlapped);
+  row("optimizer", p.optimizer, p.optimizer);
+}
+
+PhaseTimes times_of(const dist::RankTimes& rank) {
+  return {rank.forward.time, rank.backward.time + rank.backward_input.time,
+          rank.backward_weight.time, rank.overlapped.time};
 }
 
 void speed_results(const ModelShape& shape, const Entry& gpu, const TrainOptions& o, TrainPlan& p,
@@ -124,14 +134,15 @@ TrainPlan plan_train(const ModelShape& shape, const Entry& gpu, const TrainOptio
                                                       static_cast<int>(l.micro_batches()));
   dist::StepTimes times;
   times.stages = stage_times(shape, l, gpu, schedule, options.phases, sheet);
-  times.communication = l.pp == 1 ? 0
-                                  : 2 * l.micro_batch_tokens() * static_cast<double>(shape.hidden) /
-                                        static_cast<double>(l.tp) / rates.nic();
+  times.communication = message_seconds(shape, l, rates);
   const std::vector<RankMemory> memory = rank_memory(shape, l, options.recipe);
-  const double pipeline = simulate(schedule, times).total;
+  const dist::Simulation simulation = simulate(schedule, times);
+  const double pipeline = simulation.total;
   TrainPlan p;
   p.phases = phase_times(schedule, times.stages);
   p.bubble = pipeline - p.phases.total();
+  p.first = times_of(simulation.ranks.front());
+  p.first_bubble = pipeline - p.first.total();
   p.optimizer = optimizer_seconds(l, memory, options.recipe, rates);
   p.step = sheet.result(
       "step_s", pipeline + p.optimizer, "s",

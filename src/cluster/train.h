@@ -21,6 +21,10 @@ struct TrainOptions {
 struct TrainPlan {
   PhaseTimes phases;
   double bubble = 0, optimizer = 0;  ///< s, mean over the GPUs
+  /// The same of the pipeline's first GPU, each operation in its own row: a full backward counts
+  /// under 1B, 1W is what was put off.
+  PhaseTimes first;
+  double first_bubble = 0;
   double step = 0;                   ///< s
   double exposed_communication = 0;  ///< s of the phases, mean: exchanges that nothing hides
   double tokens_per_day = 0;

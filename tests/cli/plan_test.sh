@@ -36,10 +36,14 @@ near tpot_s 14.76e-3 0.001
 ok plan decode --model deepseek-v3 --hardware gb200-nvl72 --network-limit --fabric nvlink \
   --set model.hidden=7000 --json
 near tpot_s 0.82e-3 0.01
-ok plan decode "${v3[@]}" --user-tokens-per-s 21 --overlap none --json
+ok plan decode "${v3[@]}" --batch 88 --json
 near tokens_per_s_node 14800 0.15
-ok plan prefill "${v3[@]}" --cache-hit 0.563 --overlap none --json
+near user_tokens_per_s 21 0.15
+ok plan prefill "${v3[@]}" --cache-hit 0.563 --json
 near tokens_per_s_node 73700 0.15
+ok plan train "${v3[@]}" --json
+near step_s 19.926 0.05
+near mfu_causal 0.3894 0.05
 ok plan train "${v3[@]}" --phases 1F=1.13,1B=1.99,1W=0.48,1F1B=13.95 --other-gpu-hours 124e3 --json
 near step_s 19.926 0.05
 near tokens_per_day 272.8e9 0.03
