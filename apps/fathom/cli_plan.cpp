@@ -26,6 +26,7 @@ void add_common(CLI::App* sub, PlanArguments& o) {
       ->take_all()
       ->expected(1);
   sub->add_flag("--explain", o.explain, "Show the formulas with the numbers put in");
+  sub->add_option("--svg", o.svg, "Draw it into this file");
 }
 
 CLI::Option* add_count(CLI::App* sub, const char* name, int64_t& value, const char* help) {
@@ -73,10 +74,6 @@ CLI::Option* add_choice(CLI::App* sub, const char* name, std::string& value,
   return sub->add_option(name, value, help)->check(CLI::IsMember(choices))->capture_default_str();
 }
 
-void add_svg(CLI::App* sub, PlanArguments& o) {
-  sub->add_option("--svg", o.svg, "Draw it into this file");
-}
-
 const std::vector<std::string> kSchedules = {"1f1b", "zb1p", "dualpipe", "dualpipev"};
 
 // What memory, train and search have in common.
@@ -106,7 +103,6 @@ void add_memory(CommandLine& c, CLI::App& plan) {
   add_model(sub, o.plan, false);
   add_hardware(sub, o.plan)->required();
   add_layout(sub, o.layout);
-  add_svg(sub, o.plan);
   add_common(sub, o.plan);
 }
 
@@ -122,7 +118,6 @@ void add_train_step(CommandLine& c, CLI::App& plan) {
   add_number(sub, "--tokens", o.tokens, 1, 1e18, "Tokens to train on");
   add_number(sub, "--other-gpu-hours", o.other_gpu_hours, 0, 1e12,
              "GPU hours of other stages, added to the cost");
-  add_svg(sub, o.plan);
   add_common(sub, o.plan);
 }
 
@@ -141,7 +136,6 @@ void add_search(CommandLine& c, CLI::App& plan) {
   add_count(sub, "--max-tp", o.max_tp, "Largest TP to try");
   add_number(sub, "--tokens", o.tokens, 1, 1e18, "Tokens to train on");
   add_training(sub, o.layout);
-  add_svg(sub, o.plan);
   add_common(sub, o.plan);
 }
 
@@ -184,10 +178,11 @@ void add_decode(CommandLine& c, CLI::App& plan) {
   add_wire(sub, o.dispatch_bytes, o.combine_bytes);
   CLI::Option* limit = sub->add_flag("--network-limit", o.network_limit,
                                      "Only the bound that dispatch and combine set");
-  for (CLI::Option* option : full) limit->excludes(option);
   add_count(sub, "--tokens", o.tokens, "Tokens a GPU in one micro-batch")->needs(limit);
   add_choice(sub, "--fabric", o.fabric, {"nic", "nvlink"}, "What carries them")->needs(limit);
   add_common(sub, o.plan);
+  full.push_back(sub->get_option("--svg"));
+  for (CLI::Option* option : full) limit->excludes(option);
 }
 
 void add_prefill(CommandLine& c, CLI::App& plan) {

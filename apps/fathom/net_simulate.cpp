@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <optional>
 
@@ -91,17 +92,18 @@ std::vector<SimulationResult> run_points(const std::vector<net::Scenario>& scena
   std::vector<SimulationResult> results(scenarios.size());
   std::vector<std::exception_ptr> errors(scenarios.size());
   ThreadPool pool(scenarios.size() == 1 ? 1 : threads);
-  std::optional<Progress> progress;
-  if (scenarios.size() == 1) progress.emplace("simulating", 1.0, "run");
-  pool.for_each(static_cast<int64_t>(scenarios.size()), [&](int64_t i, int) {
+  Progress progress("simulating", static_cast<double>(scenarios.size()), "run");
+  std::atomic<int> done = 0;
+  pool.for_each(static_cast<int64_t>(scenarios.size()), [&](int64_t i, int thread) {
     const auto at = static_cast<size_t>(i);
     try {
       results[at] = net::simulate(scenarios[at], [&](double share) {
-        if (progress) progress->update(share);
+        if (thread == 0) progress.update(done + share);
       });
     } catch (...) {
       errors[at] = std::current_exception();
     }
+    ++done;
   });
   for (const std::exception_ptr& e : errors)
     if (e) std::rethrow_exception(e);

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "cluster/flops.h"
 #include "cluster/kv_cache.h"
+#include "cluster/picture.h"
 
 namespace fathom::app {
 
@@ -19,6 +20,7 @@ int run_plan_kv_cache(const GlobalOptions& global, const PlanKvCacheArguments& o
                   {options.gpus, options.context, options.weight_bits, options.reserve}, sheet);
   }
   input.check_used();
+  draw(options.plan.svg, draw_kv_cache(input.models(), options.kv_bits));
   print(sheet, global, options.plan.explain);
   return 0;
 }
@@ -31,6 +33,7 @@ int run_plan_flops(const GlobalOptions& global, const PlanFlopsArguments& option
   else
     plan_flops(input.model(), options.seq_len, sheet);
   input.check_used();
+  draw(options.plan.svg, draw_flops(input.models(), static_cast<double>(options.seq_len)));
   print(sheet, global, options.plan.explain);
   return 0;
 }

@@ -48,6 +48,9 @@ class PlanInput {
 void print(const cluster::Worksheet& sheet, const GlobalOptions& global, bool explain,
            const nlohmann::ordered_json* more = nullptr);
 
+/// Writes the picture where --svg asks for it.
+void draw(const std::string& path, const std::string& svg);
+
 struct PlanKvCacheArguments {
   PlanArguments plan;
   double kv_bits = 16, weight_bits = 8, reserve = 0.1;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "plan.h"
 
 namespace fathom::app {
@@ -103,6 +104,10 @@ std::string joined(const Json& document, const Json& more) {
 }
 
 }  // namespace
+
+void draw(const std::string& path, const std::string& svg) {
+  if (!path.empty()) write_text_file(path, svg);
+}
 
 void print(const Worksheet& sheet, const GlobalOptions& global, bool explain, const Json* more) {
   const bool formulas = std::any_of(sheet.results().begin(), sheet.results().end(),

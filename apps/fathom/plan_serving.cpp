@@ -1,5 +1,8 @@
 // fathom plan decode and prefill.
+#include <fmt/format.h>
+
 #include "base/error.h"
+#include "cluster/picture.h"
 #include "cluster/serving.h"
 #include "plan.h"
 
@@ -26,19 +29,25 @@ cluster::DecodeOptions decode_options(const PlanDecodeArguments& o) {
   return d;
 }
 
+std::string title_of(const char* what, const PlanInput& input) {
+  return fmt::format("{}: a layer of {} on {}", what, input.model().name, input.gpu().id());
+}
+
 }  // namespace
 
 int run_plan_decode(const GlobalOptions& global, const PlanDecodeArguments& options) {
   const PlanInput input(options.plan);
   cluster::Worksheet sheet;
+  cluster::LayerTimeline layer;
   if (options.network_limit)
     plan_network_limit(
         input.model(), input.gpu(),
         {options.tokens, options.dispatch_bytes, options.combine_bytes, options.fabric == "nvlink"},
         sheet);
   else
-    plan_decode(input.model(), input.gpu(), decode_options(options), sheet);
+    layer = plan_decode(input.model(), input.gpu(), decode_options(options), sheet).layer;
   input.check_used();
+  draw(options.plan.svg, draw_layer(layer, title_of("decoding", input)));
   print(sheet, global, options.plan.explain);
   return 0;
 }
@@ -59,8 +68,9 @@ int run_plan_prefill(const GlobalOptions& global, const PlanPrefillArguments& op
   p.combine_bytes = options.combine_bytes;
   p.decode_tokens_per_s_node = options.decode_tokens_per_s_node;
   p.output_tokens = options.output_tokens;
-  plan_prefill(input.model(), input.gpu(), p, sheet);
+  const cluster::PrefillPlan plan = plan_prefill(input.model(), input.gpu(), p, sheet);
   input.check_used();
+  draw(options.plan.svg, draw_layer(plan.layer, title_of("prefill", input)));
   print(sheet, global, options.plan.explain);
   return 0;
 }

@@ -2,9 +2,11 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <optional>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/progress.h"
 #include "cluster/memory.h"
 #include "cluster/picture.h"
 #include "cluster/search.h"
@@ -53,10 +55,6 @@ cluster::PhaseTimes phases_of(std::string_view text) {
       throw UsageError(fmt::format("--phases {}: {} is missing", text, name),
                        "for example --phases 1F=1.13,1B=1.99,1W=0.48,1F1B=13.95");
   return times;
-}
-
-void draw(const std::string& path, const std::string& svg) {
-  if (!path.empty()) write_text_file(path, svg);
 }
 
 }  // namespace
@@ -110,7 +108,14 @@ int run_plan_search(const GlobalOptions& global, const PlanSearchArguments& opti
   if (!options.schedules.empty()) search.schedules.clear();
   for (const std::string& name : options.schedules)
     search.schedules.push_back(dist::schedule_kind_of(name));
+  search.threads = global.threads;
+  std::optional<Progress> progress;
+  search.progress = [&](int64_t done, int64_t all) {
+    if (!progress) progress.emplace("trying layouts", static_cast<double>(all), "layout");
+    progress->update(static_cast<double>(done));
+  };
   const cluster::SearchResult result = search_layouts(input.model(), input.gpu(), search, sheet);
+  progress.reset();
   input.check_used();
   draw(options.plan.svg,
        draw_search(result, fmt::format("{} on {}", input.model().name, input.gpu().id())));

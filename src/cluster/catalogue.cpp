@@ -172,9 +172,15 @@ std::string unit_of_figure(std::string_view key) {
 }
 
 const Figure* Entry::find(std::string_view key) const {
-  read_.emplace(key, true);
   const auto found = figures_.find(key);
-  return found == figures_.end() ? nullptr : &found->second;
+  if (found == figures_.end()) return nullptr;
+  found->second.read.set();
+  return &found->second.figure;
+}
+
+bool Entry::was_read(std::string_view key) const {
+  const auto found = figures_.find(key);
+  return found != figures_.end() && found->second.read.is_set();
 }
 
 double Entry::at(std::string_view key) const {
@@ -190,12 +196,12 @@ double Entry::at(std::string_view key, Worksheet& sheet) const {
 }
 
 void Entry::set(std::string_view key, Figure figure) {
-  figures_.insert_or_assign(std::string(key), std::move(figure));
+  figures_.insert_or_assign(std::string(key), Marked{std::move(figure), {}});
 }
 
 std::vector<std::string> Entry::keys() const {
   std::vector<std::string> keys;
-  for (const auto& [key, figure] : figures_) keys.push_back(key);
+  for (const auto& [key, marked] : figures_) keys.push_back(key);
   return keys;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -17,6 +18,22 @@ struct Figure {
   std::string source;
 };
 
+/// A flag that any thread may set.
+class ReadMark {
+ public:
+  ReadMark() = default;
+  ReadMark(const ReadMark& other) : set_(other.is_set()) {}
+  ReadMark& operator=(const ReadMark& other) {
+    set_ = other.is_set();
+    return *this;
+  }
+  void set() const { set_.store(true, std::memory_order_relaxed); }
+  bool is_set() const { return set_.load(std::memory_order_relaxed); }
+
+ private:
+  mutable std::atomic<bool> set_ = false;
+};
+
 /// One entry of the catalogue: figures by name. Names end in their unit: nic_gb_s, memory_gib.
 class Entry {
  public:
@@ -32,13 +49,16 @@ class Entry {
   double at(std::string_view key, Worksheet& sheet) const;
   void set(std::string_view key, Figure figure);
   std::vector<std::string> keys() const;
-  /// Names of figures that a calculation has asked for since the entry was made.
-  bool was_read(std::string_view key) const { return read_.contains(key); }
+  /// Whether a calculation has asked for a figure since it was set.
+  bool was_read(std::string_view key) const;
 
  private:
   std::string id_, name_;
-  std::map<std::string, Figure, std::less<>> figures_;
-  mutable std::map<std::string, bool, std::less<>> read_;
+  struct Marked {
+    Figure figure;
+    ReadMark read;
+  };
+  std::map<std::string, Marked, std::less<>> figures_;
 };
 
 /// Hardware by kind ("gpu", "nic", "switch", "link") and name. The built-in entries come from

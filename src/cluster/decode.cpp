@@ -94,14 +94,29 @@ class Decoder {
 
   /// The published pipeline: one micro-batch's dispatch runs beside its shared expert and the
   /// other's attention up to its core, its combine beside the rest of the other's attention.
-  double moe_layer(double sequences) const {
+  LayerTimeline timeline(double sequences) const {
+    LayerTimeline t;
+    if (!s_.is_moe()) return t.step({{"attention + FFN", 0, dense(sequences)}}), t;
     if (o_.overlap == Overlap::kNone) {
       const Parts p = parts(sequences);
-      return p.computation() + p.communication();
+      t.step({{"attention", 0, p.attention()}});
+      t.step({}, {"dispatch", 0, p.dispatch});
+      t.step({{"shared", 0, p.shared}, {"experts", 0, p.experts}});
+      t.step({}, {"combine", 0, p.combine});
+      return t;
     }
     const Parts p = parts(sequences / 2);
-    return 2 * (std::max(p.shared + p.head, p.dispatch) + p.experts + std::max(p.tail, p.combine));
+    for (const int mine : {0, 1}) {
+      const int other = 1 - mine;
+      t.step({{"shared", mine, p.shared}, {"attention head", other, p.head}},
+             {"dispatch", mine, p.dispatch});
+      t.step({{"experts", mine, p.experts}});
+      t.step({{"attention tail", other, p.tail}}, {"combine", mine, p.combine});
+    }
+    return t;
   }
+
+  double moe_layer(double sequences) const { return timeline(sequences).end(); }
 
   /// Dense layers have nothing to wait for; they too run for each micro-batch.
   double dense_layer(double sequences) const {
@@ -270,6 +285,7 @@ DecodePlan plan_decode(const ModelShape& shape, const Entry& gpu, const DecodeOp
   sheet.result("cache_bytes_per_gpu", d.cache_bytes(batch), "bytes",
                fmt::format("{} sequences x {} tokens x {:.0f} bytes", plan.batch, options.context,
                            kv_bytes_per_token(shape, options.kv_bits)));
+  plan.layer = d.timeline(batch);
   plan.communication = d.parts(part).communication();
   plan.computation = d.parts(part).computation();
   layer_results(d.parts(part), part * d.tokens_per_sequence(), shape, options, sheet);

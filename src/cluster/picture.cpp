@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/svg.h"
+#include "cluster/flops.h"
+#include "cluster/kv_cache.h"
 
 namespace fathom::cluster {
 namespace {
@@ -38,7 +41,71 @@ void y_axis(Svg& svg, double largest, std::string_view unit) {
   svg.text(4, kTop - 5, unit, 11);
 }
 
+struct Bar {
+  std::string name;
+  std::vector<double> parts;
+  double total() const { return std::accumulate(parts.begin(), parts.end(), 0.0); }
+};
+
+// Lying bars from the top, each with its name before and its total behind.
+std::string draw_bars(const std::vector<Bar>& bars, std::string_view title, std::string_view unit) {
+  constexpr double kNames = 170, kValues = 90, kRow = 26;
+  Svg svg(kWidth, kTop + 10 + kRow * static_cast<double>(bars.size()));
+  double largest = 0;
+  for (const Bar& bar : bars) largest = std::max(largest, bar.total());
+  svg.text(kLeft, 16, title, 14);
+  double y = kTop;
+  for (const Bar& bar : bars) {
+    double x = kNames;
+    svg.text(kNames - 6, y + 14, bar.name, 12, Svg::Anchor::kEnd);
+    for (size_t i = 0; i < bar.parts.size(); ++i) {
+      const double width = (kWidth - kNames - kValues) * bar.parts[i] / largest;
+      svg.rect(x, y, width, 18, kColors[i % std::size(kColors)], in_words(bar.parts[i], unit));
+      x += width;
+    }
+    svg.text(x + 6, y + 14, in_words(bar.total(), unit), 12);
+    y += kRow;
+  }
+  return svg.str();
+}
+
 }  // namespace
+
+std::string draw_kv_cache(const std::vector<ModelShape>& shapes, double bits_per_value) {
+  std::vector<Bar> bars;
+  for (const ModelShape& shape : shapes)
+    bars.push_back({shape.name, {kv_bytes_per_token(shape, bits_per_value)}});
+  return draw_bars(bars, "KV cache of a token", "bytes");
+}
+
+std::string draw_flops(const std::vector<ModelShape>& shapes, double seq_len) {
+  std::vector<Bar> bars;
+  for (const ModelShape& shape : shapes) {
+    const ForwardFlops f = forward_flops(shape, seq_len / 2);
+    bars.push_back({shape.name, {3 * f.linear, 3 * f.attention, 3 * f.head}});
+  }
+  return draw_bars(bars, "training a token: linear layers, attention, output head", "FLOP");
+}
+
+std::string draw_layer(const LayerTimeline& layer, std::string_view title) {
+  constexpr double kNames = 110, kLane = 60;
+  Svg svg(kWidth, kTop + 2 * kLane + 20);
+  const double scale = layer.end() > 0 ? (kRight - kNames) / layer.end() : 0;
+  svg.text(kLeft, 16, title, 14);
+  svg.text(kNames - 8, kTop + 28, "computation", 12, Svg::Anchor::kEnd);
+  svg.text(kNames - 8, kTop + kLane + 28, "network", 12, Svg::Anchor::kEnd);
+  for (const LayerSpan& span : layer.spans()) {
+    const double x = kNames + scale * span.start, y = kTop + (span.exchange ? kLane : 0);
+    const double width = scale * span.work.seconds;
+    svg.rect(x, y, width, 46, span.work.micro_batch == 0 ? "#fdb462" : "#b3de69",
+             fmt::format("{}, micro-batch {}: {}", span.work.name, span.work.micro_batch,
+                         in_words(span.work.seconds, "s")));
+    if (width > 6.5 * static_cast<double>(span.work.name.size()))
+      svg.text(x + width / 2, y + 27, span.work.name, 11, Svg::Anchor::kMiddle);
+  }
+  svg.text(kRight, kTop + 2 * kLane + 10, in_words(layer.end(), "s"), 12, Svg::Anchor::kEnd);
+  return svg.str();
+}
 
 std::string draw_memory(const std::vector<RankMemory>& ranks, double memory_gib,
                         std::string_view title) {

@@ -26,12 +26,22 @@ struct Parts {
   double communication() const { return dispatch + combine; }
 };
 
-// The published pipeline of two micro-batches, for one of them: the two pass each other so that
-// each part of one runs beside an exchange of the other.
-double piped(const Parts& p) {
-  return (std::max(p.attention + p.shared, p.combine) + std::max(p.attention, p.dispatch) +
-          std::max(p.experts, p.dispatch) + std::max(p.experts + p.shared, p.combine)) /
-         2;
+// The published pipeline of two micro-batches, in which each part of one runs beside an exchange of
+// the other; or one micro-batch alone.
+LayerTimeline timeline(const Parts& p, Overlap overlap) {
+  LayerTimeline t;
+  if (overlap == Overlap::kNone) {
+    t.step({{"attention", 0, p.attention}});
+    t.step({}, {"dispatch", 0, p.dispatch});
+    t.step({{"experts", 0, p.experts}, {"shared", 0, p.shared}});
+    t.step({}, {"combine", 0, p.combine});
+    return t;
+  }
+  t.step({{"attention", 1, p.attention}, {"shared", 0, p.shared}}, {"combine", 0, p.combine});
+  t.step({{"attention", 0, p.attention}}, {"dispatch", 1, p.dispatch});
+  t.step({{"experts", 1, p.experts}}, {"dispatch", 0, p.dispatch});
+  t.step({{"experts", 0, p.experts}, {"shared", 1, p.shared}}, {"combine", 1, p.combine});
+  return t;
 }
 
 Work profiled_work() {
@@ -142,8 +152,8 @@ PrefillPlan plan_prefill(const ModelShape& shape, const Entry& gpu, const Prefil
   PrefillPlan plan;
   plan.communication = parts.communication();
   plan.computation = parts.computation();
-  const double moe_layer =
-      options.overlap == Overlap::kDual ? piped(parts) : plan.communication + plan.computation;
+  plan.layer = timeline(parts, options.overlap);
+  const double moe_layer = plan.layer.end() / (options.overlap == Overlap::kDual ? 2 : 1);
   const double dense_layer =
       parts.attention + mlp_seconds(tokens * 2 * count(shape).dense_ffn, rates);
   const auto moe = static_cast<double>(shape.moe_layers());

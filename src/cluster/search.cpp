@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
 
 namespace fathom::cluster {
 namespace {
@@ -34,6 +37,45 @@ double largest_gib(const ModelShape& shape, const Layout& layout, const MemoryRe
   for (const RankMemory& m : rank_memory(shape, layout, recipe))
     largest = std::max(largest, m.total());
   return largest / kGib;
+}
+
+struct Trial {
+  Layout layout;
+  double gib = 0;  ///< of the fullest GPU; 0: the layout is illegal
+  TrainPlan plan;  ///< where it fits
+  Worksheet sheet;
+  std::exception_ptr error;
+};
+
+void try_layout(const ModelShape& shape, const Entry& gpu, const SearchOptions& o, double usable,
+                Trial& trial) {
+  if (!problems_of(trial.layout, shape).empty()) return;
+  trial.gib = largest_gib(shape, trial.layout, o.recipe);
+  if (trial.gib > usable) return;
+  const TrainOptions train = {trial.layout, {}, o.tokens, 0, o.recipe, o.reserved_share};
+  trial.plan = plan_train(shape, gpu, train, trial.sheet);
+}
+
+std::vector<Trial> try_all(const ModelShape& shape, const Entry& gpu, const SearchOptions& o,
+                           double usable) {
+  std::vector<Trial> trials;
+  for (const Layout& layout : all_layouts(shape, o)) trials.push_back({layout, 0, {}, {}, {}});
+  const auto all = static_cast<int64_t>(trials.size());
+  std::atomic<int64_t> done = 0;
+  ThreadPool pool(o.threads);
+  pool.for_each(all, [&](int64_t i, int thread) {
+    Trial& trial = trials[static_cast<size_t>(i)];
+    try {
+      try_layout(shape, gpu, o, usable, trial);
+    } catch (...) {
+      trial.error = std::current_exception();
+    }
+    const int64_t finished = ++done;
+    if (thread == 0 && o.progress) o.progress(finished, all);
+  });
+  for (const Trial& trial : trials)
+    if (trial.error) std::rethrow_exception(trial.error);
+  return trials;
 }
 
 // Whether a is as good as b in everything and better in something.
@@ -82,23 +124,17 @@ SearchResult search_layouts(const ModelShape& shape, const Entry& gpu, const Sea
   SearchResult result;
   const double usable = gpu.at("memory_gib", sheet) * (1 - options.reserved_share);
   double least = 0;
-  for (const Layout& layout : all_layouts(shape, options)) {
-    if (!problems_of(layout, shape).empty()) {
+  for (const Trial& trial : try_all(shape, gpu, options, usable)) {
+    if (trial.gib == 0) {
       ++result.illegal;
-      continue;
-    }
-    const double gib = largest_gib(shape, layout, options.recipe);
-    if (gib > usable) {
+    } else if (trial.gib > usable) {
       ++result.out_of_memory;
-      least = least == 0 ? gib : std::min(least, gib);
-      continue;
+      least = least == 0 ? trial.gib : std::min(least, trial.gib);
+    } else {
+      result.candidates.push_back({trial.layout, trial.plan});
+      for (const auto& a : trial.sheet.assumptions())
+        if (a.name.starts_with(gpu.id())) sheet.assume(a.name, a.value, a.source);
     }
-    Worksheet own;
-    const TrainOptions train = {
-        layout, {}, options.tokens, 0, options.recipe, options.reserved_share};
-    result.candidates.push_back({layout, plan_train(shape, gpu, train, own)});
-    for (const auto& a : own.assumptions())
-      if (a.name.starts_with(gpu.id())) sheet.assume(a.name, a.value, a.source);
   }
   if (result.candidates.empty())
     throw Error(fmt::format("no layout is possible: {} are illegal, {} exceed {:.1f} GiB",

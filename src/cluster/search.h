@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,6 +18,9 @@ struct SearchOptions {
   double tokens = 14.8e12;
   MemoryRecipe recipe;
   double reserved_share = 0.05;
+  int threads = 1;  ///< 0: all usable processors; the result does not depend on it
+  /// Called with the layouts done and all of them, from the calling thread.
+  std::function<void(int64_t done, int64_t all)> progress;
 };
 
 struct Candidate {

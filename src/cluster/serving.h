@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "cluster/catalogue.h"
+#include "cluster/layer_timeline.h"
 #include "cluster/model_shape.h"
 #include "cluster/worksheet.h"
 
@@ -41,6 +42,7 @@ struct DecodePlan {
   double step = 0;           ///< s, one forward of all layers
   double tpot = 0;           ///< s a token that a user sees
   double tokens_per_s_node = 0;
+  LayerTimeline layer;  ///< of an MoE layer (without experts: of any), for all sequences
 };
 
 /// Throws Error when ep does not fit the experts, or no batch fits memory or the users' speed.
@@ -82,6 +84,7 @@ struct PrefillPlan {
   double pass = 0;                            ///< s, all layers for one micro-batch
   double computed_tokens_per_s_node = 0, tokens_per_s_node = 0;  ///< without and with hits
   double prefill_nodes_per_decode_node = 0;
+  LayerTimeline layer;  ///< of an MoE layer, for one micro-batch or with overlap two
 };
 
 PrefillPlan plan_prefill(const ModelShape& shape, const Entry& gpu, const PrefillOptions& options,
