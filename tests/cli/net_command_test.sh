@@ -48,4 +48,10 @@ refuses 1 'does not influence' "${simulate[@]}" --nodes 4 --hash-seed 1
 refuses 1 'cannot reach' "${simulate[@]}" --nodes 4 --fail plane:3 --pxn false
 refuses 1 'they are 0 to 7' "${simulate[@]}" --nodes 4 --fail plane:8
 
+refuses 1 "--gpu = h80: unknown hardware 'h80'; hint: the nearest is 'h800'" \
+  "${simulate[@]}" --nodes 4 --gpu h80
+printf '[node]\nnic = "connectx7"\n' >unknown.toml
+refuses 1 "unknown.toml: node.nic = connectx7: unknown nic 'connectx7'; hint: the nearest is" \
+  "${simulate[@]}" unknown.toml --nodes 4
+
 report

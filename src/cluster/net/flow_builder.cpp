@@ -18,8 +18,9 @@ using Kind = Resource::Kind;
 /// RoCE v2's UDP destination port, and the first of the source ports that queue pairs draw from.
 constexpr uint64_t kRoceUdpPort = 4791, kFirstUdpPort = 49152;
 
-/// 16 bytes each in the table and 4 in the solver: within 8 GB.
-constexpr size_t kMostUses = 300'000'000;
+/// 16 bytes each in the table, twice that when it last grew (at 2^26), and 4 in the solver, beside
+/// some 60 bytes a flow: well within 8 GB.
+constexpr size_t kMostUses = 130'000'000;
 
 }  // namespace
 

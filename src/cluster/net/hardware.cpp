@@ -11,6 +11,16 @@ using cluster::Catalogue;
 using cluster::Entry;
 using Given = std::function<bool(std::string_view)>;
 
+// The entry that a key names; an unknown name's Error says where it was given.
+const Entry& named(const Catalogue& catalogue, std::string_view kind, const std::string& name,
+                   const std::string& origin) {
+  try {
+    return catalogue.find(kind, name);
+  } catch (const Error& e) {
+    throw Error(fmt::format("{} = {}: {}", origin, name, e.what()), e.hint());
+  }
+}
+
 /// Takes figures of one entry over into the scenario, except what is given.
 class Taker {
  public:
@@ -100,20 +110,22 @@ Prices prices_of(const Catalogue& catalogue) {
           catalogue.find("link", "ndr-400g-copper").at("price_usd")};
 }
 
-void apply_hardware(Scenario& s, const std::function<bool(std::string_view)>& given) {
+void apply_hardware(Scenario& s, const std::function<std::string(std::string_view)>& origin) {
   if (s.gpu.empty() && s.nic.empty() && s.switch_name.empty()) return;
   Catalogue catalogue = Catalogue::built_in();
   for (const std::string& file : s.hardware_files) catalogue.add_file(file);
+  const Given given = [&](std::string_view key) { return !origin(key).empty(); };
   const Given given_or_nic = [&](std::string_view key) {
     return given(key) || (key == "node.nic_gb_s" && !s.nic.empty());
   };
   if (!s.gpu.empty()) {
-    const Entry& gpu = catalogue.gpu(s.gpu);
+    const Entry& gpu = named(catalogue, "gpu", s.gpu, origin("node.gpu"));
     apply_gpu(gpu, catalogue.gpu("h800"), Taker(gpu, s, given_or_nic), s);
   }
-  if (!s.nic.empty()) apply_nic(Taker(catalogue.find("nic", s.nic), s, given), s);
+  if (!s.nic.empty())
+    apply_nic(Taker(named(catalogue, "nic", s.nic, origin("node.nic")), s, given), s);
   if (s.switch_name.empty()) return;
-  const Entry& entry = catalogue.find("switch", s.switch_name);
+  const Entry& entry = named(catalogue, "switch", s.switch_name, origin("fabric.switch"));
   apply_switch(entry, Taker(entry, s, given), s);
 }
 

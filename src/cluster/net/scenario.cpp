@@ -156,7 +156,8 @@ class Binder {
   void finish(const std::string& source) {
     require(given_.count({"cluster.nodes", 0}) > 0, source, "cluster.nodes", "nodes");
     apply_hardware(scenario, [&](std::string_view key) {
-      return given_.count({std::string(key), 0}) > 0;
+      const auto found = given_.find({std::string(key), 0});
+      return found == given_.end() ? std::string() : found->second;
     });
     for (size_t j = 0; j < scenario.jobs.size(); ++j) {
       Job& job = scenario.jobs[j];
