@@ -51,7 +51,8 @@ void add_simulate(CommandLine& c, CLI::App* parent) {
   sub->add_option("scenario", o->scenario, "Scenario (TOML)");
   sub->add_option("--set", o->set, "Override a key: --set job.0.bytes=1GiB")
       ->take_all()
-      ->expected(1);
+      ->expected(1)
+      ->allow_extra_args(false);
   for (const net::ScenarioKey& key : net::scenario_keys())
     sub->add_option_function<std::vector<std::string>>(
            "--" + key.flag,
@@ -60,10 +61,12 @@ void add_simulate(CommandLine& c, CLI::App* parent) {
            },
            key.help)
         ->take_all()
-        ->expected(1);
+        ->expected(1)
+        ->allow_extra_args(false);
   sub->add_option("--sweep", o->sweep, "Run for several values: --sweep cluster.nodes=4,8,16")
       ->take_all()
-      ->expected(1);
+      ->expected(1)
+      ->allow_extra_args(false);
   sub->add_option("--svg", o->svg, "Heat map to write; of a sweep: bars");
   sub->add_flag("--explain", o->explain, "Show the formulas with the numbers put in");
   on_parse(c, sub, run_net_simulate, o);

@@ -141,20 +141,25 @@ void add_search(CommandLine& c, CLI::App& plan) {
 
 // Experts over GPUs, and what of it the network's own limit has no use for.
 std::vector<CLI::Option*> add_serving(CLI::App* sub, int64_t& ep, int64_t& redundant,
-                                      std::string& overlap, double& imbalance) {
+                                      PlanExchangeArguments& o) {
   return {add_count(sub, "--ep", ep, "GPUs that the experts are spread over"),
           sub->add_option("--redundant-experts", redundant, "Copies of experts beside the first")
               ->check(CLI::Range(0, 1 << 20))
               ->capture_default_str(),
-          add_choice(sub, "--overlap", overlap, {"dual", "none"},
-                     "Two micro-batches hide communication behind computation, or nothing does"),
-          add_number(sub, "--expert-imbalance", imbalance, 1, 1000,
-                     "Load of the busiest GPU's experts over the mean")};
+          sub->add_option("--overlap", o.overlap,
+                          "dual (default): two micro-batches hide communication behind "
+                          "computation; none: nothing does")
+              ->check(CLI::IsMember({"dual", "none"})),
+          sub->add_option("--expert-imbalance", o.expert_imbalance,
+                          "Load of the busiest GPU's experts over the mean (default: 1.3)")
+              ->check(CLI::Range(1.0, 1000.0))};
 }
 
-void add_wire(CLI::App* sub, double& dispatch, double& combine) {
-  add_number(sub, "--dispatch-bytes", dispatch, 0.1, 16, "Bytes a dispatched value");
-  add_number(sub, "--combine-bytes", combine, 0.1, 16, "Bytes a combined value");
+void add_wire(CLI::App* sub, PlanExchangeArguments& o) {
+  sub->add_option("--dispatch-bytes", o.dispatch_bytes, "Bytes a dispatched value (default: 1)")
+      ->check(CLI::Range(0.1, 16.0));
+  sub->add_option("--combine-bytes", o.combine_bytes, "Bytes a combined value (default: 2)")
+      ->check(CLI::Range(0.1, 16.0));
 }
 
 void add_decode(CommandLine& c, CLI::App& plan) {
@@ -162,7 +167,7 @@ void add_decode(CommandLine& c, CLI::App& plan) {
   auto& o = options_of(c, sub, run_plan_decode);
   add_model(sub, o.plan, false);
   add_hardware(sub, o.plan)->required();
-  auto full = add_serving(sub, o.ep, o.redundant, o.overlap, o.expert_imbalance);
+  auto full = add_serving(sub, o.ep, o.redundant, o.exchange);
   full.push_back(add_count(sub, "--context", o.context, "Tokens in a sequence's cache"));
   CLI::Option* batch = sub->add_option("--batch", o.batch, "Sequences a GPU")
                            ->check(CLI::Range(int64_t{1}, int64_t{1} << 16));
@@ -175,7 +180,7 @@ void add_decode(CommandLine& c, CLI::App& plan) {
   full.push_back(add_number(sub, "--kv-bits", o.kv_bits, 1, 64, "Bits a cached value"));
   full.push_back(add_number(sub, "--mtp-acceptance", o.mtp_acceptance, 0, 1,
                             "Share of drafted tokens accepted; 0: no drafting"));
-  add_wire(sub, o.dispatch_bytes, o.combine_bytes);
+  add_wire(sub, o.exchange);
   CLI::Option* limit = sub->add_flag("--network-limit", o.network_limit,
                                      "Only the bound that dispatch and combine set");
   add_count(sub, "--tokens", o.tokens, "Tokens a GPU in one micro-batch")->needs(limit);
@@ -190,13 +195,13 @@ void add_prefill(CommandLine& c, CLI::App& plan) {
   auto& o = options_of(c, sub, run_plan_prefill);
   add_model(sub, o.plan, false);
   add_hardware(sub, o.plan)->required();
-  add_serving(sub, o.ep, o.redundant, o.overlap, o.expert_imbalance);
+  add_serving(sub, o.ep, o.redundant, o.exchange);
   add_count(sub, "--tokens", o.tokens, "Tokens a GPU in one micro-batch");
   add_count(sub, "--prompt", o.prompt, "Tokens of a prompt");
   add_number(sub, "--length-spread", o.length_spread, 0, 100,
              "Standard deviation of the prompts' length over its mean");
   add_number(sub, "--cache-hit", o.cache_hit, 0, 0.999, "Share of prompt tokens found in a cache");
-  add_wire(sub, o.dispatch_bytes, o.combine_bytes);
+  add_wire(sub, o.exchange);
   CLI::Option* rate = sub->add_option("--decode-tokens-per-s-node", o.decode_tokens_per_s_node,
                                       "What plan decode says of a node: for the node ratio")
                           ->check(CLI::PositiveNumber);

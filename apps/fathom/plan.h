@@ -85,23 +85,27 @@ struct PlanSearchArguments {
   int64_t max_tp = 8;
   double tokens = 14.8e12;
 };
+/// Of dispatch and combine; what is not given is as cluster/serving.h says.
+struct PlanExchangeArguments {
+  std::optional<std::string> overlap;
+  std::optional<double> dispatch_bytes, combine_bytes, expert_imbalance;
+};
 struct PlanDecodeArguments {
   PlanArguments plan;
   int64_t ep = 144, redundant = 32, context = 4989;
+  PlanExchangeArguments exchange;
   std::optional<int64_t> batch;
   std::optional<double> user_tokens_per_s;
-  std::string overlap = "dual", fabric = "nic";
-  double dispatch_bytes = 1, combine_bytes = 2, kv_bits = 16, mtp_acceptance = 0;
-  double expert_imbalance = cluster::kExpertImbalance;
+  std::string fabric = "nic";
+  double kv_bits = 16, mtp_acceptance = 0;
   bool network_limit = false;
   int64_t tokens = 32;
 };
 struct PlanPrefillArguments {
   PlanArguments plan;
   int64_t ep = 32, redundant = 32, tokens = 4096, prompt = 4989;
-  double cache_hit = 0, dispatch_bytes = 1, combine_bytes = 2;
-  double length_spread = 1, expert_imbalance = cluster::kExpertImbalance;
-  std::string overlap = "dual";
+  PlanExchangeArguments exchange;
+  double cache_hit = 0, length_spread = 1;
   std::optional<double> decode_tokens_per_s_node;
   std::optional<int64_t> output_tokens;
 };

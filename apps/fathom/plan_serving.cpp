@@ -1,6 +1,8 @@
 // fathom plan decode and prefill.
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "base/error.h"
 #include "cluster/picture.h"
 #include "cluster/serving.h"
@@ -9,24 +11,48 @@
 namespace fathom::app {
 namespace {
 
-cluster::Overlap overlap_of(const std::string& name) {
-  return name == "dual" ? cluster::Overlap::kDual : cluster::Overlap::kNone;
+// Settings of exchanges that there are none of are refused. `options`: decoding's or prefill's.
+template <class Options>
+void apply(const PlanExchangeArguments& given, const cluster::ModelShape& shape, int64_t ep,
+           Options& options) {
+  const auto set = [&](const char* name, const auto& from, auto& to) {
+    if (!from) return;
+    if (!shape.is_moe() || ep == 1)
+      throw UsageError(fmt::format("{} has no influence: {} sends nothing to experts", name,
+                                   shape.is_moe() ? "EP 1" : shape.name),
+                       "leave it out");
+    to = *from;
+  };
+  std::optional<cluster::Overlap> overlap;
+  if (given.overlap)
+    overlap = *given.overlap == "dual" ? cluster::Overlap::kDual : cluster::Overlap::kNone;
+  set("--overlap", overlap, options.overlap);
+  set("--dispatch-bytes", given.dispatch_bytes, options.dispatch_bytes);
+  set("--combine-bytes", given.combine_bytes, options.combine_bytes);
+  set("--expert-imbalance", given.expert_imbalance, options.expert_imbalance);
 }
 
-cluster::DecodeOptions decode_options(const PlanDecodeArguments& o) {
+cluster::DecodeOptions decode_options(const PlanDecodeArguments& o,
+                                      const cluster::ModelShape& shape) {
   cluster::DecodeOptions d;
   d.ep = o.ep;
   d.redundant_experts = o.redundant;
   d.context = o.context;
   d.batch = o.batch;
   if (o.user_tokens_per_s) d.user_tokens_per_s = *o.user_tokens_per_s;
-  d.overlap = overlap_of(o.overlap);
-  d.dispatch_bytes = o.dispatch_bytes;
-  d.combine_bytes = o.combine_bytes;
   d.kv_bits = o.kv_bits;
   d.mtp_acceptance = o.mtp_acceptance;
-  d.expert_imbalance = o.expert_imbalance;
+  apply(o.exchange, shape, o.ep, d);
   return d;
+}
+
+cluster::NetworkLimitOptions limit_options(const PlanDecodeArguments& o) {
+  cluster::NetworkLimitOptions limit;
+  limit.tokens = o.tokens;
+  limit.dispatch_bytes = o.exchange.dispatch_bytes.value_or(limit.dispatch_bytes);
+  limit.combine_bytes = o.exchange.combine_bytes.value_or(limit.combine_bytes);
+  limit.nvlink = o.fabric == "nvlink";
+  return limit;
 }
 
 std::string title_of(const char* what, const PlanInput& input) {
@@ -40,12 +66,10 @@ int run_plan_decode(const GlobalOptions& global, const PlanDecodeArguments& opti
   cluster::Worksheet sheet;
   cluster::LayerTimeline layer;
   if (options.network_limit)
-    plan_network_limit(
-        input.model(), input.gpu(),
-        {options.tokens, options.dispatch_bytes, options.combine_bytes, options.fabric == "nvlink"},
-        sheet);
+    plan_network_limit(input.model(), input.gpu(), limit_options(options), sheet);
   else
-    layer = plan_decode(input.model(), input.gpu(), decode_options(options), sheet).layer;
+    layer = plan_decode(input.model(), input.gpu(), decode_options(options, input.model()), sheet)
+                .layer;
   input.check_used();
   draw(options.plan.svg, draw_layer(layer, title_of("decoding", input)));
   print(sheet, global, options.plan.explain);
@@ -62,10 +86,7 @@ int run_plan_prefill(const GlobalOptions& global, const PlanPrefillArguments& op
   p.prompt = options.prompt;
   p.cache_hit = options.cache_hit;
   p.length_spread = options.length_spread;
-  p.expert_imbalance = options.expert_imbalance;
-  p.overlap = overlap_of(options.overlap);
-  p.dispatch_bytes = options.dispatch_bytes;
-  p.combine_bytes = options.combine_bytes;
+  apply(options.exchange, input.model(), options.ep, p);
   p.decode_tokens_per_s_node = options.decode_tokens_per_s_node;
   p.output_tokens = options.output_tokens;
   const cluster::PrefillPlan plan = plan_prefill(input.model(), input.gpu(), p, sheet);

@@ -46,6 +46,10 @@ class Decoder {
         s_.is_moe() ? static_cast<double>(experts_per_gpu(s_, o_.ep, o_.redundant_experts)) : 0;
   }
 
+  /// Two micro-batches only pay where there are exchanges to hide.
+  bool piped() const { return o_.overlap == Overlap::kDual && exchanges(); }
+  bool exchanges() const { return network_ > 0; }
+
   // Tokens that a sequence sends through the layers in a step, and that it gains.
   double tokens_per_sequence() const { return o_.mtp_acceptance > 0 ? 2 : 1; }
   double gained() const { return 1 + o_.mtp_acceptance; }
@@ -60,7 +64,8 @@ class Decoder {
     p.tail = core(sequences) + gemm(tokens, after) + tail_gaps_;
     if (!s_.is_moe()) return p;
     const auto shared = static_cast<double>(s_.shared_experts);
-    const double used = o_.expert_imbalance * tokens * static_cast<double>(s_.top_k) * n_.expert;
+    const double used = (exchanges() ? o_.expert_imbalance : 1) * tokens *
+                        static_cast<double>(s_.top_k) * n_.expert;
     p.shared = gemm(tokens, shared * n_.expert);
     p.experts = std::max(experts_ * n_.expert / weight_read_, 2 * used / fp8_) + mlp_gaps_;
     p.dispatch = exchange(tokens, o_.dispatch_bytes);
@@ -97,7 +102,7 @@ class Decoder {
   LayerTimeline timeline(double sequences) const {
     LayerTimeline t;
     if (!s_.is_moe()) return t.step({{"attention + FFN", 0, dense(sequences)}}), t;
-    if (o_.overlap == Overlap::kNone) {
+    if (!piped()) {
       const Parts p = parts(sequences);
       t.step({{"attention", 0, p.attention()}});
       t.step({}, {"dispatch", 0, p.dispatch});
@@ -120,7 +125,7 @@ class Decoder {
 
   /// Dense layers have nothing to wait for; they too run for each micro-batch.
   double dense_layer(double sequences) const {
-    return o_.overlap == Overlap::kNone ? dense(sequences) : 2 * dense(sequences / 2);
+    return piped() ? 2 * dense(sequences / 2) : dense(sequences);
   }
 
   double step(double sequences) const {
@@ -201,21 +206,24 @@ void check(const ModelShape& shape, const Entry& gpu, const DecodeOptions& o) {
   (void)gpu.at("memory_gib");
 }
 
-void assume(const DecodeOptions& o, Worksheet& sheet) {
+void assume_exchanges(const DecodeOptions& o, Worksheet& sheet) {
+  const bool dual = o.overlap == Overlap::kDual;
+  sheet.assume("overlap",
+               dual ? "two micro-batches: dispatch beside the shared expert and attention up to "
+                      "its core, combine beside the rest of attention"
+                    : "none: communication and computation add up",
+               dual ? "DeepSeek profile-data, picture of decoding" : "--overlap");
+  sheet.assume("busiest GPU's experts", fmt::format("{} times the mean", o.expert_imbalance),
+               "--expert-imbalance");
+}
+
+void assume(const DecodeOptions& o, bool exchanges, Worksheet& sheet) {
   sheet.assume("layout", fmt::format("attention data parallel, experts over {} GPUs", o.ep),
                "DeepSeek open-infra-index, day 6");
-  sheet.assume(
-      "overlap",
-      o.overlap == Overlap::kDual
-          ? "two micro-batches: dispatch beside the shared expert and attention up to its "
-            "core, combine beside the rest of attention"
-          : "none: communication and computation add up",
-      o.overlap == Overlap::kDual ? "DeepSeek profile-data, picture of decoding" : "--overlap");
+  if (exchanges) assume_exchanges(o, sheet);
   sheet.assume("kernels", "as many as in the training profile's forward, with its pauses",
                "DeepSeek profile-data, train.json");
   sheet.assume("context", fmt::format("{} tokens", o.context), "--context");
-  sheet.assume("busiest GPU's experts", fmt::format("{} times the mean", o.expert_imbalance),
-               "--expert-imbalance");
   sheet.assume("weights", "FP8, embedding and head BF16", "DeepSeek-V3 recipe");
   sheet.assume("memory left free", "10%", "this plan");
 }
@@ -258,7 +266,7 @@ DecodePlan plan_decode(const ModelShape& shape, const Entry& gpu, const DecodeOp
   sheet.fact("model", shape.name);
   sheet.fact("hardware", gpu.name());
   const Decoder d(shape, gpu, options, sheet);
-  assume(options, sheet);
+  assume(options, d.exchanges(), sheet);
   DecodePlan plan;
   plan.batch = options.batch.value_or(0);
   if (!options.batch) {
@@ -277,7 +285,7 @@ DecodePlan plan_decode(const ModelShape& shape, const Entry& gpu, const DecodeOp
             std::max(0.0, std::floor((0.9 * gpu.at("memory_gib") * kGib - d.weight_bytes()) /
                                      d.cache_bytes(1))),
             gpu.id()));
-  const bool dual = options.overlap == Overlap::kDual;
+  const bool dual = d.piped();
   const double part = dual ? batch / 2 : batch;
   const double node = gpu.at("gpus_per_node", sheet);
   sheet.result("batch_per_gpu", batch, "");

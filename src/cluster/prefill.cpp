@@ -58,15 +58,20 @@ void check(const ModelShape& shape, const PrefillOptions& o) {
   if (shape.is_moe()) (void)experts_per_gpu(shape, o.ep, o.redundant_experts);
 }
 
+void assume_exchanges(const PrefillOptions& o, Worksheet& sheet) {
+  const bool dual = o.overlap == Overlap::kDual;
+  sheet.assume("overlap",
+               dual ? "two micro-batches, each part of one beside an exchange of the other"
+                    : "none: communication and computation add up",
+               dual ? "DeepSeek profile-data, picture of prefill" : "--overlap");
+  sheet.assume("busiest GPU's experts", fmt::format("{} times the mean", o.expert_imbalance),
+               "--expert-imbalance");
+}
+
 void assume(const PrefillOptions& o, double seen, Worksheet& sheet) {
   sheet.assume("layout", fmt::format("attention data parallel, experts over {} GPUs", o.ep),
                "DeepSeek open-infra-index, day 6");
-  sheet.assume(
-      "overlap",
-      o.overlap == Overlap::kDual
-          ? "two micro-batches, each part of one beside an exchange of the other"
-          : "none: communication and computation add up",
-      o.overlap == Overlap::kDual ? "DeepSeek profile-data, picture of prefill" : "--overlap");
+  if (o.ep > 1) assume_exchanges(o, sheet);
   sheet.assume(
       "prompts' length",
       fmt::format("{} tokens on average, standard deviation {} of that", o.prompt, o.length_spread),
@@ -74,9 +79,6 @@ void assume(const PrefillOptions& o, double seen, Worksheet& sheet) {
   sheet.assume("keys a computed token sees", seen, "",
                fmt::format("{} x (1 + {}^2) x (the {} found in the cache and half of the rest)",
                            o.prompt, o.length_spread, o.cache_hit));
-  if (o.ep > 1)
-    sheet.assume("busiest GPU's experts", fmt::format("{} times the mean", o.expert_imbalance),
-                 "--expert-imbalance");
 }
 
 // Computation has fewer SMs to run on than in the training profile, whose times it takes.

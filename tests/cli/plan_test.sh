@@ -58,9 +58,18 @@ grep -q '  = ' out && grep -q '^assumptions:' out || fail "nothing explained: $(
 ok plan memory "${v3[@]}" --svg memory.svg
 ok plan search "${v3[@]}" --max-tp 1 --schedule dualpipe --svg search.svg --json
 json feasible pareto assumptions
-for picture in step memory search; do
+ok plan kv-cache --model deepseek-v3 --model qwen-2.5-72b --svg kv-cache.svg
+ok plan flops --model deepseek-v3 --svg flops.svg
+ok plan decode "${v3[@]}" --svg decode.svg
+ok plan prefill "${v3[@]}" --svg prefill.svg
+for picture in step memory search kv-cache flops decode prefill; do
   grep -q '</svg>' $picture.svg || fail "$picture.svg is no SVG"
 done
+
+ok plan search "${v3[@]}" --max-tp 2 --schedule dualpipe,zb1p --threads 2 --json
+cp out two
+ok plan search "${v3[@]}" --max-tp 2 --schedule dualpipe,zb1p --threads 1 --json
+cmp -s out two || fail "a search depends on its threads"
 
 # --- what-if and hardware of one's own ---
 ok plan decode "${v3[@]}" --network-limit --set h800.nic_gb_s=100 --set model.hidden=7000 --json
@@ -77,6 +86,9 @@ refuses 2 'no influence' plan memory "${v3[@]}" --set h800.price_per_gpu_hour=3
 refuses 2 'no influence' plan kv-cache --model deepseek-v3 --set h800.nic_gb_s=3
 refuses 2 '--gpus' plan kv-cache --model deepseek-v3 --gpus 8
 refuses 2 '--batch' plan decode "${v3[@]}" --network-limit --batch 3
+refuses 2 '--expert-imbalance has no influence' plan prefill --model llama-3.1-8b --hardware h800 \
+  --ep 1 --redundant-experts 0 --expert-imbalance 2
+refuses 2 '--svg' plan decode "${v3[@]}" --network-limit --svg limit.svg
 refuses 2 '1F1B' plan train "${v3[@]}" --phases 1F=1
 refuses 1 'nearest is 64' plan memory "${v3[@]}" --ep 60
 refuses 1 'nearest is 15360' plan train "${v3[@]}" --batch 15361

@@ -164,8 +164,8 @@ TEST(SimulationTest, HardwareByName) {
   EXPECT_EQ(nic.network.node.nic_gb_s, 100);
   EXPECT_EQ(nic.network.node.nic_ports, 4);
   EXPECT_DOUBLE_EQ(nic.network.node.nvlink_gb_s, 240);  // 0.8 of 300, as on the H800
-  EXPECT_EQ(error_of("[node]\ngpu = \"h80\"" + tail).substr(0, 45),
-            "unknown hardware 'h80'; the nearest is 'h800'");
+  EXPECT_EQ(error_of("[node]\ngpu = \"h80\"" + tail).substr(0, 68),
+            "test: node.gpu = h80: unknown hardware 'h80'; the nearest is 'h800';");
   EXPECT_EQ(error_of("[node]\nnic = \"connectx-7\"\nnic_gb_s = 1\nnic_ports = 1" + tail),
             "node.nic = connectx-7 does not influence this result: all that it has is given; leave "
             "it out");
