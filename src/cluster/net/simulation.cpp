@@ -111,7 +111,9 @@ std::vector<std::string> assumptions_of(const Scenario& s, const SimulationResul
                   "{:.4g} GB/s each way",
                   s.network.nodes, n.gpus, n.nics, n.nic_ports, n.nic_ports == 1 ? "" : "s",
                   n.nvlink_gb_s, n.pcie_gb_s, n.nic_gb_s),
-      fmt::format("network links carry {:.4g} of their rate as payload", s.network.efficiency),
+      fmt::format("cables between switches have the rate of a NIC's port, {:.4g} GB/s; network "
+                  "links carry {:.4g} of their rate as payload",
+                  n.nic_gb_s / static_cast<double>(n.nic_ports), s.network.efficiency),
       fmt::format(
           "a message takes {:.4g} us + {:.4g} us a switch + {:.4g} us a forwarding in a node",
           s.network.latency.message_us, s.network.latency.hop_us, s.network.latency.nvlink_us),
