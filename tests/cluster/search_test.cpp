@@ -40,6 +40,26 @@ TEST(Search, ParetoPointsDominateEachOtherInNothing) {
   }
 }
 
+TEST(Search, DoesNotDependOnThreads) {
+  Catalogue catalogue = Catalogue::built_in();
+  catalogue.set("h800.nic_gb_s=60");
+  SearchOptions options = narrow();
+  Worksheet one, four;
+  const SearchResult a =
+      search_layouts(model_shape("deepseek-v3"), catalogue.gpu("h800"), options, one);
+  options.threads = 4;
+  const SearchResult b =
+      search_layouts(model_shape("deepseek-v3"), catalogue.gpu("h800"), options, four);
+  ASSERT_EQ(a.candidates.size(), b.candidates.size());
+  for (size_t i = 0; i < a.candidates.size(); ++i) {
+    EXPECT_EQ(a.candidates[i].layout.name(), b.candidates[i].layout.name());
+    EXPECT_EQ(a.candidates[i].plan.step, b.candidates[i].plan.step);
+    EXPECT_EQ(a.candidates[i].pareto, b.candidates[i].pareto);
+  }
+  EXPECT_EQ(one.assumptions().size(), four.assumptions().size());
+  catalogue.check_overrides_used();
+}
+
 TEST(Search, SaysWhatCameNearest) {
   Catalogue catalogue = Catalogue::built_in();
   catalogue.set("h800.memory_gib=10");
