@@ -46,9 +46,12 @@ class Decoder {
         s_.is_moe() ? static_cast<double>(experts_per_gpu(s_, o_.ep, o_.redundant_experts)) : 0;
   }
 
-  /// Two micro-batches only pay where there are exchanges to hide.
-  bool piped() const { return o_.overlap == Overlap::kDual && exchanges(); }
   bool exchanges() const { return network_ > 0; }
+  /// Two micro-batches pay where they hide more than reading the weights twice costs.
+  bool piped(double sequences) const {
+    return o_.overlap == Overlap::kDual && exchanges() &&
+           pipeline(sequences).end() < one_by_one(sequences).end();
+  }
 
   // Tokens that a sequence sends through the layers in a step, and that it gains.
   double tokens_per_sequence() const { return o_.mtp_acceptance > 0 ? 2 : 1; }
@@ -97,19 +100,25 @@ class Decoder {
     return std::max(2 * n_.embedding / weight_read_, 2 * tokens * n_.embedding / bf16_);
   }
 
-  /// The published pipeline: one micro-batch's dispatch runs beside its shared expert and the
-  /// other's attention up to its core, its combine beside the rest of the other's attention.
   LayerTimeline timeline(double sequences) const {
+    return piped(sequences) ? pipeline(sequences) : one_by_one(sequences);
+  }
+
+  LayerTimeline one_by_one(double sequences) const {
     LayerTimeline t;
+    const Parts p = parts(sequences);
     if (!s_.is_moe()) return t.step({{"attention + FFN", 0, dense(sequences)}}), t;
-    if (!piped()) {
-      const Parts p = parts(sequences);
-      t.step({{"attention", 0, p.attention()}});
-      t.step({}, {"dispatch", 0, p.dispatch});
-      t.step({{"shared", 0, p.shared}, {"experts", 0, p.experts}});
-      t.step({}, {"combine", 0, p.combine});
-      return t;
-    }
+    t.step({{"attention", 0, p.attention()}});
+    if (exchanges()) t.step({}, {"dispatch", 0, p.dispatch});
+    t.step({{"shared", 0, p.shared}, {"experts", 0, p.experts}});
+    if (exchanges()) t.step({}, {"combine", 0, p.combine});
+    return t;
+  }
+
+  /// The published one: a micro-batch's dispatch runs beside its shared expert and the other's
+  /// attention up to its core, its combine beside the rest of the other's attention.
+  LayerTimeline pipeline(double sequences) const {
+    LayerTimeline t;
     const Parts p = parts(sequences / 2);
     for (const int mine : {0, 1}) {
       const int other = 1 - mine;
@@ -125,7 +134,7 @@ class Decoder {
 
   /// Dense layers have nothing to wait for; they too run for each micro-batch.
   double dense_layer(double sequences) const {
-    return piped() ? 2 * dense(sequences / 2) : dense(sequences);
+    return piped(sequences) ? 2 * dense(sequences / 2) : dense(sequences);
   }
 
   double step(double sequences) const {
@@ -209,7 +218,8 @@ void check(const ModelShape& shape, const Entry& gpu, const DecodeOptions& o) {
 void assume_exchanges(const DecodeOptions& o, Worksheet& sheet) {
   const bool dual = o.overlap == Overlap::kDual;
   sheet.assume("overlap",
-               dual ? "two micro-batches: dispatch beside the shared expert and attention up to "
+               dual ? "two micro-batches where that is faster: dispatch beside the shared expert "
+                      "and attention up to "
                       "its core, combine beside the rest of attention"
                     : "none: communication and computation add up",
                dual ? "DeepSeek profile-data, picture of decoding" : "--overlap");
@@ -285,7 +295,7 @@ DecodePlan plan_decode(const ModelShape& shape, const Entry& gpu, const DecodeOp
             std::max(0.0, std::floor((0.9 * gpu.at("memory_gib") * kGib - d.weight_bytes()) /
                                      d.cache_bytes(1))),
             gpu.id()));
-  const bool dual = d.piped();
+  const bool dual = d.piped(batch);
   const double part = dual ? batch / 2 : batch;
   const double node = gpu.at("gpus_per_node", sheet);
   sheet.result("batch_per_gpu", batch, "");

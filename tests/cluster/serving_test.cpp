@@ -45,6 +45,14 @@ TEST_F(Serving, DecodesAsInProduction) {
   EXPECT_LT(plan_decode(v3, h800, options, sheet).tokens_per_s_node, given.tokens_per_s_node);
 }
 
+TEST_F(Serving, OneMicroBatchWhereTwoCostMore) {
+  DecodeOptions options;
+  options.batch = 1;
+  const double chosen = plan_decode(v3, h800, options, sheet).step;
+  options.overlap = Overlap::kNone;
+  EXPECT_EQ(chosen, plan_decode(v3, h800, options, sheet).step);
+}
+
 // 73.7k tokens/s a node, 56.3% of them found in the cache.
 TEST_F(Serving, PrefillsAsInProduction) {
   PrefillOptions options;
