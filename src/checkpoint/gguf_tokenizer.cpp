@@ -12,13 +12,14 @@ constexpr const char* kPrefix = "tokenizer.ggml.";
 
 class Metadata {
  public:
-  Metadata(const GgufReader& reader, std::string source)
-      : reader_(reader), source_(std::move(source)) {}
+  Metadata(const std::map<std::string, GgufValue>& values, std::span<const std::byte> file,
+           const std::string& source)
+      : values_(values), file_(file), source_(source) {}
 
   template <class T>
   std::optional<T> find(const std::string& key) const {
-    const auto it = reader_.metadata().find(key);
-    if (it == reader_.metadata().end()) return std::nullopt;
+    const auto it = values_.find(key);
+    if (it == values_.end()) return std::nullopt;
     if (const T* value = std::get_if<T>(&it->second)) return *value;
     throw Error(fmt::format("{}: {} has a value of another type than it should", source_, key),
                 "give the model's own tokenizer.json or tiktoken.model with --tokenizer DIR");
@@ -29,13 +30,11 @@ class Metadata {
   }
   std::vector<std::string> texts(const char* key) const {
     const auto array = of_vocabulary<GgufArray>(key);
-    return array ? gguf_texts(reader_.metadata_file(), *array, where(key))
-                 : std::vector<std::string>();
+    return array ? gguf_texts(file_, *array, where(key)) : std::vector<std::string>();
   }
   std::vector<int32_t> numbers(const char* key) const {
     const auto array = of_vocabulary<GgufArray>(key);
-    return array ? gguf_numbers(reader_.metadata_file(), *array, where(key))
-                 : std::vector<int32_t>();
+    return array ? gguf_numbers(file_, *array, where(key)) : std::vector<int32_t>();
   }
 
  private:
@@ -43,15 +42,17 @@ class Metadata {
     return fmt::format("{}: {}{}", source_, kPrefix, key);
   }
 
-  const GgufReader& reader_;
-  std::string source_;
+  const std::map<std::string, GgufValue>& values_;
+  std::span<const std::byte> file_;
+  const std::string& source_;
 };
 
 }  // namespace
 
-std::optional<Tokenizer> gguf_tokenizer(const std::filesystem::path& path) {
-  const GgufReader reader = GgufReader::open(path);
-  const Metadata in(reader, path.string());
+std::optional<GgufVocabulary> gguf_vocabulary(const std::map<std::string, GgufValue>& metadata,
+                                              std::span<const std::byte> file,
+                                              const std::string& source) {
+  const Metadata in(metadata, file, source);
   const auto model = in.of_vocabulary<std::string>("model");
   if (!model || *model == "none" || *model == "no_vocab") return std::nullopt;
   GgufVocabulary v;
@@ -66,7 +67,14 @@ std::optional<Tokenizer> gguf_tokenizer(const std::filesystem::path& path) {
   v.add_bos = in.of_vocabulary<bool>("add_bos_token");
   v.add_eos = in.of_vocabulary<bool>("add_eos_token");
   v.chat_template = in.find<std::string>("tokenizer.chat_template").value_or("");
-  return Tokenizer::from_gguf(v, path.string());
+  return v;
+}
+
+std::optional<Tokenizer> gguf_tokenizer(const std::filesystem::path& path) {
+  const GgufReader reader = GgufReader::open(path);
+  const auto vocabulary = gguf_vocabulary(reader.metadata(), reader.metadata_file(), path.string());
+  if (!vocabulary) return std::nullopt;
+  return Tokenizer::from_gguf(*vocabulary, path.string());
 }
 
 }  // namespace fathom

@@ -1,10 +1,10 @@
 // Any bytes as a GGUF file: an accepted header places every tensor, whole and aligned, inside the
-// file; anything else gives an Error.
+// file, and its vocabulary, if it has one, makes a tokenizer; anything else gives an Error.
 #include <cstdint>
 #include <cstdlib>
 
 #include "base/error.h"
-#include "checkpoint/gguf_file.h"
+#include "checkpoint/gguf_tokenizer.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace fathom;
@@ -13,6 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const GgufHeader header = parse_gguf_header(bytes, "file");
     for (const GgufTensor& t : header.tensors)
       if (t.begin > size || t.bytes() > size - t.begin || t.begin % 8 != 0) std::abort();
+    if (const auto vocabulary = gguf_vocabulary(header.metadata, bytes, "file"))
+      Tokenizer::from_gguf(*vocabulary, "file").encode("The cat, 123  \xFF <x>", {true, true});
   } catch (const Error&) {
   }
   return 0;
