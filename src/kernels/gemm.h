@@ -10,7 +10,9 @@ namespace fathom::kernels {
 
 /// What the inputs are rounded to before they are multiplied. Products are accumulated in FP32
 /// either way. kBF16 rounds FP32 inputs and scaled E4M3 values to BF16 as panels are packed (with
-/// power-of-two scales that is exact); BF16 inputs are used as they are. kF32 multiplies in FP32
+/// power-of-two scales that is exact); BF16 inputs are used as they are. Codes with scales (formats
+/// that is_packed) are rounded to BF16 likewise, or, where a few rows of A are streamed past them,
+/// not at all: codes are exact in BF16, and scales multiply sums in FP32. kF32 multiplies in FP32
 /// (BF16 inputs are widened, E4M3 values times their scales are rounded to FP32).
 enum class GemmPrecision : uint8_t { kF32, kBF16 };
 

@@ -120,42 +120,56 @@ inline Tensor absolute(const GemmInput& x) {
   return y;
 }
 
-/// Checks c against the exact product (c_before is added when accumulating). Tolerance: the inputs
-/// are the same rounded numbers on both sides and their products are exact or rounded once, so a
-/// sum of K products and the old C in FP32, in whatever order, differs from the exact one by at
-/// most (K + 2)·u·(Σ|a||b| + |C|), u = 2^-24 (Higham, Accuracy and Stability, eq. 3.5). A BF16 C
-/// adds one rounding, 2^-8 relative.
-inline void expect_product(Layout l, const GemmInput& a, const GemmInput& b, const Matrix& c,
-                           const Matrix& c_before, GemmOptions options) {
+/// How far a result is from what it should be, in units of the tolerance, and the worst place.
+struct Deviation {
+  double ratio = 0;
+  std::string where;
+};
+
+/// Of c from exact + c_before (when accumulating), F64 both. A sum of `terms` roundings in FP32 of
+/// terms whose magnitudes add to `magnitude` is off by at most terms·u·(magnitude + |C|),
+/// u = 2^-24; a BF16 C adds one rounding, 2^-8 relative.
+inline Deviation deviation(const Matrix& c, const Matrix& c_before, bool accumulate,
+                           const Tensor& exact, const Tensor& magnitude, int64_t terms) {
   const int64_t rows = c.view.rows(), cols = c.view.cols();
+  const double u = std::ldexp(1.0, -24), u_out = c.view.dtype == DType::kBF16 ? 0x1p-8 : u;
+  Deviation worst;
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    const double old = accumulate ? c_before.get(i / cols, i % cols) : 0;
+    const double expected = exact.as<double>()[i] + old, actual = c.get(i / cols, i % cols);
+    if (actual == expected) continue;  // infinities too
+    if (std::isnan(expected) && std::isnan(actual)) continue;
+    const double sum_error =
+        static_cast<double>(terms) * u * (magnitude.as<double>()[i] + std::abs(old));
+    const double bound = sum_error + u_out * (std::abs(expected) + sum_error);
+    const double ratio = std::abs(actual - expected) / bound;
+    if (ratio <= worst.ratio) continue;
+    worst = {std::isnan(ratio) ? std::numeric_limits<double>::infinity() : ratio,
+             "at " + std::to_string(i / cols) + ", " + std::to_string(i % cols) + ": " +
+                 std::to_string(actual) + ", expected " + std::to_string(expected)};
+  }
+  return worst;
+}
+
+/// Of c from the product of the inputs, rounded as `options` say: the same rounded numbers on both
+/// sides, their products exact or rounded once, so that a sum of K products and the old C in
+/// whatever order has K + 2 roundings (Higham, Accuracy and Stability, eq. 3.5).
+inline Deviation product_deviation(Layout l, const GemmInput& a, const GemmInput& b,
+                                   const Matrix& c, const Matrix& c_before, GemmOptions options) {
   const int64_t k = l == Layout::kTN ? a.rows() : a.cols();
-  Tensor exact(DType::kF64, {rows, cols}), magnitude(DType::kF64, {rows, cols});
+  Tensor exact(DType::kF64, {c.view.rows(), c.view.cols()});
+  Tensor magnitude(DType::kF64, {c.view.rows(), c.view.cols()});
   GemmOptions plain = options;
   plain.accumulate = false;
   ref_gemm(l, a, b, exact, plain);
   ref_gemm(l, absolute(a), absolute(b), magnitude, plain);
-  const double u = std::ldexp(1.0, -24), u_out = c.view.dtype == DType::kBF16 ? 0x1p-8 : u;
-  double worst = 0;
-  std::string where;
-  for (int64_t i = 0; i < rows * cols; ++i) {
-    const double old = options.accumulate ? c_before.get(i / cols, i % cols) : 0;
-    const double expected = exact.as<double>()[i] + old, actual = c.get(i / cols, i % cols);
-    if (std::isnan(expected) || std::isnan(actual)) {
-      ASSERT_EQ(std::isnan(actual), std::isnan(expected)) << i / cols << ", " << i % cols;
-      continue;
-    }
-    if (actual == expected) continue;  // infinities too
-    const double sum_error =
-        static_cast<double>(k + 2) * u * (magnitude.as<double>()[i] + std::abs(old));
-    const double bound = sum_error + u_out * (std::abs(expected) + sum_error);
-    const double ratio = std::abs(actual - expected) / bound;
-    if (!(ratio <= worst)) {
-      worst = ratio;
-      where = "at " + std::to_string(i / cols) + ", " + std::to_string(i % cols) + ": " +
-              std::to_string(actual) + ", expected " + std::to_string(expected);
-    }
-  }
-  EXPECT_LE(worst, 1) << where;
+  return deviation(c, c_before, options.accumulate, exact, magnitude, k + 2);
+}
+
+inline void expect_product(Layout l, const GemmInput& a, const GemmInput& b, const Matrix& c,
+                           const Matrix& c_before, GemmOptions options) {
+  const Deviation d = product_deviation(l, a, b, c, c_before, options);
+  EXPECT_LE(d.ratio, 1) << d.where;
 }
 
 struct Case {

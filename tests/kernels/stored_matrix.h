@@ -6,6 +6,7 @@
 #include "gemm_cases.h"
 #include "kernels/ref/weights.h"
 #include "numerics/f16.h"
+#include "numerics/gguf_blocks.h"
 #include "numerics/group_int.h"
 
 namespace fathom::gemm_test {
@@ -116,6 +117,30 @@ struct StoredMatrix {
     };
     set(storage.format == StorageFormat::kQ6_K ? 208 : 0);
     if (storage.format == StorageFormat::kQ4_K || storage.format == StorageFormat::kQ5_K) set(2);
+  }
+
+  /// What an element is made of where codes and what they are relative to are summed apart: at
+  /// least |scale · (code - centre)| + |the rest|, for code - centre and centre - zero are at most
+  /// half of what the bits of a code can say.
+  float magnitude(int64_t r, int64_t c) const {
+    const float value = std::abs(values.as<float>()[r * input.columns + c]);
+    if (is_grouped_int(storage.format) && storage.zeros) {
+      const int64_t at = (input.first_row + r) * scales.view().cols() + c / input.tile.cols;
+      const float scale = storage.scale == DType::kF16
+                              ? to_float(static_cast<const F16*>(scales.view().data)[at])
+                              : element(scales, at);
+      const float codes_of_all = storage.format == StorageFormat::kInt4 ? 16 : 256;
+      return value + codes_of_all * std::abs(scale);
+    }
+    if (storage.format != StorageFormat::kQ4_K && storage.format != StorageFormat::kQ5_K)
+      return value;
+    const FormatInfo info = info_of(storage.format);
+    const uint8_t* block = static_cast<const uint8_t*>(input.values.data) +
+                           r * input.values.stride[0] + c / info.block * info.block_bytes;
+    F16 dmin;
+    std::memcpy(&dmin, block + 2, sizeof dmin);
+    const int min = gguf::scale_min(block + 4, static_cast<int>(c % info.block / 32)).min;
+    return value + 2 * std::abs(to_float(dmin)) * static_cast<float>(min);
   }
 
   Storage storage;

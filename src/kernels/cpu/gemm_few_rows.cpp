@@ -101,7 +101,8 @@ class FewRows {
   bool same_rows(const GemmProblem& x, const GemmProblem& y) const {
     return x.a.data == y.a.data && x.m == y.m && x.k == y.k && x.a.stride == y.a.stride &&
            x.a.format == y.a.format && x.a.scale.data == y.a.scale.data &&
-           x.a.first_row == y.a.first_row && kernel_of(x).pack == kernel_of(y).pack;
+           x.a.first_row == y.a.first_row && kernel_of(x).pack == kernel_of(y).pack &&
+           x.b.format == y.b.format && !x.b.zero.data == !y.b.zero.data;
   }
 
   /// Bytes between groups of kSmallM packed rows.
@@ -116,7 +117,8 @@ class FewRows {
                                                             : groups * group_bytes(p));
     ctx_.pool.for_range(groups, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t g = begin; g < end; ++g)
-        kernel.pack(row_range(p.a, g * kSmallM), rows_of_group(p, g), p.k, a + g * group_bytes(p));
+        kernel.pack(row_range(p.a, g * kSmallM), p.b, rows_of_group(p, g), p.k,
+                    a + g * group_bytes(p));
     });
     return a;
   }

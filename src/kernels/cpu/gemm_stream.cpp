@@ -17,8 +17,7 @@ constexpr int64_t kMaxColsNT = kScaleSide, kMaxColsNN = 512;
 
 template <class Unit>
 constexpr StreamKernel vector_nt() {
-  using Word = typename Unit::Word;
-  return {kMaxColsNT, packed_word_bytes<Word>, pack_words<Word>, stream_nt<Unit>};
+  return {kMaxColsNT, packed_bytes_nt<Unit>, pack_nt<Unit>, stream_nt<Unit>};
 }
 template <class Unit>
 constexpr StreamKernel vector_nn() {

@@ -29,8 +29,9 @@ struct StreamKernel {
   int64_t max_cols;
   /// Bytes of `rows` rows of A as packed.
   int64_t (*packed_bytes)(int64_t rows, int64_t k);
-  /// Packs rows [0, rows) of a k-contiguous A.
-  void (*pack)(const GemmOperand& a, int64_t rows, int64_t k, std::byte* to);
+  /// Packs rows [0, rows) of a k-contiguous A for products with b, or any matrix of its format that
+  /// has zero points where b has.
+  void (*pack)(const GemmOperand& a, const GemmOperand& b, int64_t rows, int64_t k, std::byte* to);
   void (*run)(const StreamBlock& block);
 };
 

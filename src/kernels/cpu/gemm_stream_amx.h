@@ -23,7 +23,8 @@ inline int64_t tiled_bytes(int64_t, int64_t k) {
 }
 
 /// Words [segment][pair of k][row of A].
-inline void pack_tiles(const GemmOperand& a, int64_t rows, int64_t k, std::byte* to) {
+inline void pack_tiles(const GemmOperand& a, const GemmOperand&, int64_t rows, int64_t k,
+                       std::byte* to) {
   static_assert(kLanes == kTileRows);
   pack_b<WordPair>(a, {0, rows}, {0, k}, to, tiled_bytes(rows, k));
 }

@@ -1,22 +1,21 @@
 #pragma once
 
-// C = A·Bᵀ for one or two rows of A and stored weights, decoded in registers on their way to the
-// multiply-adds (BF16 products and byte permutes). A block of columns is read as four streams, as
-// in gemm_stream_nt.h, and each sum adds in the same order as there. For files compiled once per
+// C = A·Bᵀ for one or two rows of A and FP16 weights, rounded in registers on their way to the
+// multiply-adds (BF16 products). A block of columns is read as four streams, as in
+// gemm_stream_nt.h, and each sum adds in the same order as there. For files compiled once per
 // instruction set.
 
 #include "kernels/cpu/gemm_decode_vbmi.h"
 #include "kernels/cpu/gemm_stream_source.h"
 
 #if defined(__AVX512BF16__) && defined(__AVX512VBMI__) && !defined(__AMX_BF16__)
-#define FATHOM_FUSED_DOTS 1
 
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
 constexpr int64_t kFusedRows = 2;
 
-template <StorageFormat kFormat, int64_t R>
+template <int64_t R>
 class FusedDots {
  public:
   explicit FusedDots(const StreamBlock& x)
@@ -31,7 +30,7 @@ class FusedDots {
   }
 
  private:
-  using Row = typename FastRowOf<kFormat>::Row;
+  using Row = FastF16Row;
   static constexpr int64_t kColumns = 4, kStep = 32 * Row::kVectors;
   // How far ahead of its use memory is asked for.
   static constexpr int64_t kAhead = 2048, kLine = 64;
@@ -79,33 +78,9 @@ class FusedDots {
   const int64_t row_bytes_, steps_, quarter_;
 };
 
-template <StorageFormat kFormat>
-void fused_dots(const StreamBlock& x) {
-  x.rows == 1 ? FusedDots<kFormat, 1>(x).run() : FusedDots<kFormat, 2>(x).run();
-}
-
 /// For at most kFusedRows rows.
 inline void fused_dots(const StreamBlock& x) {
-  switch (x.b.format) {
-    case StorageFormat::kF16:
-      return fused_dots<StorageFormat::kF16>(x);
-    case StorageFormat::kInt4:
-      return fused_dots<StorageFormat::kInt4>(x);
-    case StorageFormat::kInt8:
-      return fused_dots<StorageFormat::kInt8>(x);
-    case StorageFormat::kUint8:
-      return fused_dots<StorageFormat::kUint8>(x);
-    case StorageFormat::kQ8_0:
-      return fused_dots<StorageFormat::kQ8_0>(x);
-    case StorageFormat::kQ4_0:
-      return fused_dots<StorageFormat::kQ4_0>(x);
-    case StorageFormat::kQ4_K:
-      return fused_dots<StorageFormat::kQ4_K>(x);
-    case StorageFormat::kQ5_K:
-      return fused_dots<StorageFormat::kQ5_K>(x);
-    default:
-      return fused_dots<StorageFormat::kQ6_K>(x);
-  }
+  x.rows == 1 ? FusedDots<1>(x).run() : FusedDots<2>(x).run();
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 // whatever the number of rows, so a row's bits do not depend on the others. For files compiled once
 // per instruction set.
 
+#include "kernels/cpu/gemm_stream_codes.h"
 #include "kernels/cpu/gemm_stream_fused.h"
 #include "kernels/cpu/gemm_stream_source.h"
 
@@ -258,11 +259,39 @@ class DecodedDots {
   alignas(64) T piece_[kColumns][kStride];
 };
 
+/// Whether weights of a format meet A as codes, in their order.
+template <class Unit>
+constexpr bool multiplies_codes(StorageFormat format) {
+#if defined(FATHOM_CODE_DOTS)
+  return std::is_same_v<Unit, UnitBF16> && is_packed(format);
+#else
+  return false;
+#endif
+}
+
+template <class Unit>
+int64_t packed_bytes_nt(int64_t rows, int64_t k) {
+  int64_t bytes = packed_word_bytes<typename Unit::Word>(rows, k);
+#if defined(FATHOM_CODE_DOTS)
+  if (std::is_same_v<Unit, UnitBF16>) bytes = std::max(bytes, packed_code_bytes(rows, k));
+#endif
+  return bytes;
+}
+
+template <class Unit>
+void pack_nt(const GemmOperand& a, const GemmOperand& b, int64_t rows, int64_t k, std::byte* to) {
+#if defined(FATHOM_CODE_DOTS)
+  if (multiplies_codes<Unit>(b.format)) return pack_for_codes(a, b, rows, k, to);
+#endif
+  pack_words<typename Unit::Word>(a, b, rows, k, to);
+}
+
 template <class Unit>
 void stream_nt(const StreamBlock& x) {
-#if defined(FATHOM_FUSED_DOTS)
+#if defined(FATHOM_CODE_DOTS)
+  if (multiplies_codes<Unit>(x.b.format)) return code_dots(x);
   if constexpr (std::is_same_v<Unit, UnitBF16>)
-    if (is_decoded(x.b.format) && x.rows <= kFusedRows) return fused_dots(x);
+    if (x.b.format == StorageFormat::kF16 && x.rows <= kFusedRows) return fused_dots(x);
 #endif
   if (is_decoded(x.b.format)) return DecodedDots<Unit>(x).run();
   with_element(x.b.format, [&](auto t) { DotStream<Unit, decltype(t)>(x).run(); });

@@ -139,15 +139,20 @@ inline int64_t packed_word_bytes(int64_t rows, int64_t k) {
   return rows * word_row_bytes(k, Word::kElements);
 }
 
+/// Row m of A; the words that pad it are zero.
 template <class Word>
-void pack_words(const GemmOperand& a, int64_t rows, int64_t k, std::byte* to) {
+void pack_word_row(const GemmOperand& a, int64_t m, int64_t k, std::byte* to) {
   const int64_t row_bytes = word_row_bytes(k, Word::kElements);
   const int64_t written = (k + kLanes * Word::kElements - 1) / (kLanes * Word::kElements);
-  for (int64_t m = 0; m < rows; ++m, to += row_bytes) {
-    pack_a<Word, 1>(a, {m, 1}, {0, k}, to, row_bytes);
-    std::memset(to + written * kVectorBytes, 0,
-                static_cast<size_t>(row_bytes - written * kVectorBytes));
-  }
+  pack_a<Word, 1>(a, {m, 1}, {0, k}, to, row_bytes);
+  std::memset(to + written * kVectorBytes, 0,
+              static_cast<size_t>(row_bytes - written * kVectorBytes));
+}
+
+template <class Word>
+void pack_words(const GemmOperand& a, const GemmOperand&, int64_t rows, int64_t k, std::byte* to) {
+  const int64_t row_bytes = word_row_bytes(k, Word::kElements);
+  for (int64_t m = 0; m < rows; ++m) pack_word_row<Word>(a, m, k, to + m * row_bytes);
 }
 
 }  // namespace

@@ -1,0 +1,408 @@
+#pragma once
+
+// Rows of stored weights as BF16 codes and F32 scales apart (AVX512-VBMI): codes of at most eight
+// bits are exact in BF16, so a product sums codes first and applies a scale once for all that lie
+// under it. Codes come in the order in which they fall out of the format's bytes; activations are
+// packed in that order (gemm_stream_codes.h). For files compiled once per instruction set.
+
+#include "kernels/cpu/gemm_decode_vbmi.h"
+
+#if defined(__AVX512VBMI__)
+
+namespace fathom::kernels::cpu::FATHOM_ISA_NS {
+namespace {
+
+// A row decodes in steps of kStep elements, kVectors vectors of 32. step(from, s, units, run,
+// offset) is given step s of the row, stored at `from`, of which so many units of 32 elements
+// exist (the others are zero bytes), and calls
+//   run(Index<v>, words, scale) for vectors v, v + 1, … that share a vector of scales: lane i of a
+//     product's sum over them belongs under lane i of scale
+//   offset(lanes) at most once: what to add for a sum over all activations of a unit of 32, which
+//     stands in lane sum_lane(unit) times kSumSign
+// element(v, w) is where in the step word w of vector v comes from.
+
+template <class F>
+constexpr auto lanes_of(F lane) {
+  struct alignas(64) Lanes {
+    int32_t value[16];
+  } l{};
+  for (int i = 0; i < 16; ++i) l.value[i] = static_cast<int32_t>(lane(i));
+  return l;
+}
+template <class Order>
+inline VecF pick_lanes(VecF from, const Order& order) {
+  return _mm512_maskz_permutexvar_ps(0xffff, load_512(order.value), from);
+}
+/// Each of four lanes four times; lanes 2i and 2i + 1 (i = kPair) eight times each.
+inline constexpr auto kFourFold = lanes_of([](int i) { return i / 4; });
+template <int64_t kPair>
+inline constexpr auto kEightFold = lanes_of([](int i) { return 2 * kPair + i / 8; });
+
+/// BF16 of 0, 1, … 15 (first = -8: of -8 … 7), twice; of 0 … 31.
+inline __m512i codes_from(float first) {
+  return round_words(lane_numbers() + first, lane_numbers() + first);
+}
+inline __m512i five_bit_codes() {
+  return round_words(lane_numbers(), lane_numbers() + 16.0f);
+}
+
+/// The lower 32 bytes; GCC 12 warns of its own intrinsic.
+inline __m256i low_half(__m512i x) {
+  struct Halves {
+    __m256i low, high;
+  };
+  return __builtin_bit_cast(Halves, x).low;
+}
+
+/// The 128 four-bit codes of 64 bytes, low halves first. A word's index into the table is the byte
+/// twice: bits above the fourth do not matter to a table that is there twice.
+inline void look_up_nibbles(__m512i bytes, __m512i table, __m512i (&words)[4]) {
+  const __m512i high = _mm512_maskz_srli_epi16(kWords, bytes, 4);
+  words[0] = look_up(table, _mm512_unpacklo_epi8(bytes, bytes));
+  words[1] = look_up(table, _mm512_unpackhi_epi8(bytes, bytes));
+  words[2] = look_up(table, _mm512_unpacklo_epi8(high, high));
+  words[3] = look_up(table, _mm512_unpackhi_epi8(high, high));
+}
+
+struct Steps128 {
+  static constexpr int64_t kStep = 128, kVectors = 4;
+  static constexpr int sum_lane(int unit) { return unit; }
+  static constexpr float kSumSign = 1;
+};
+struct Steps256 {
+  static constexpr int64_t kStep = 256, kVectors = 8;
+  static constexpr int sum_lane(int unit) { return 8 + unit; }
+  static constexpr float kSumSign = -1;
+};
+
+/// The scales and zero points of the four units of 32 elements of a step. x must outlive it.
+template <StorageFormat kFormat>
+class UnitScales {
+ public:
+  UnitScales(const GemmOperand& x, int64_t r)
+      : x_(x),
+        row_(r),
+        scale_(static_cast<const std::byte*>(x.scale.data) +
+               (x.first_row + r) * x.scale.stride * (x.scale.dtype == DType::kF32 ? 4 : 2)),
+        steps_(x.scale.cols == 1          ? kWholeRow
+               : x.tile.cols % kStep == 0 ? x.tile.cols / kStep
+                                          : 0) {}
+
+  /// One scale for the step, in all lanes of `scales`, or those of its units in lanes 0 to 3.
+  bool is_uniform() const { return steps_ > 0; }
+  bool has_offsets() const { return x_.zero.data != nullptr; }
+
+  [[gnu::always_inline]] VecF scales(int64_t s, int64_t units) const {
+    if (is_uniform()) return splat(one_scale(group_of_step(s)));
+    if (x_.tile.cols == kUnit && units == kUnits) return four_scales(kUnits * s);
+    return each(s, units, [](const Affine& a) { return a.scale; });
+  }
+  /// What a unit's sum of activations is multiplied by, beside scales as above: codes are centred,
+  /// values are relative to the zero point.
+  [[gnu::always_inline]] VecF offsets(int64_t s, int64_t units, VecF scales) const {
+    if (is_uniform()) return scales * (kCentre - one_zero(group_of_step(s)));
+    return each(s, units, [](const Affine& a) { return a.scale * (kCentre - a.zero); });
+  }
+
+ private:
+  using Groups = GroupRow<kFormat>;
+  static constexpr float kCentre = Groups::kSymmetric;
+  static constexpr int64_t kStep = 128, kUnit = 32, kUnits = kStep / kUnit;
+  static constexpr int64_t kWholeRow = int64_t{1} << 40;
+
+  int64_t group_of_step(int64_t s) const { return steps_ == 1 ? s : s / steps_; }
+  float one_scale(int64_t g) const {
+    if (x_.scale.dtype == DType::kF32) {
+      float x;
+      std::memcpy(&x, scale_ + 4 * g, sizeof x);
+      return x;
+    }
+    uint16_t half;
+    std::memcpy(&half, scale_ + 2 * g, sizeof half);
+    if (x_.scale.dtype == DType::kBF16)
+      return __builtin_bit_cast(float, static_cast<uint32_t>(half) << 16);
+    return _cvtsh_ss(half);
+  }
+  float one_zero(int64_t g) const {
+    float zero;
+    Groups(x_, row_).read_zeros(g, 1, &zero);
+    return zero;
+  }
+  VecF four_scales(int64_t g) const {
+    if (x_.scale.dtype == DType::kF32)
+      return _mm512_zextps128_ps512(_mm_loadu_ps(reinterpret_cast<const float*>(scale_ + 4 * g)));
+    const __m128i halves = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(scale_ + 2 * g));
+    return _mm512_zextps128_ps512(
+        x_.scale.dtype == DType::kBF16
+            ? _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtepu16_epi32(halves), 16))
+            : _mm_cvtph_ps(halves));
+  }
+  /// Units one by one, of any group size; zero for those that do not exist.
+  template <class Value>
+  [[gnu::noinline]] VecF each(int64_t s, int64_t units, Value value) const {
+    alignas(64) float lanes[16] = {};
+    for (int64_t u = 0; u < units; ++u)
+      lanes[u] = value(Groups(x_, row_).at((s * kStep + u * kUnit) / x_.tile.cols));
+    return load(lanes, Full{});
+  }
+
+  const GemmOperand& x_;
+  int64_t row_;
+  const std::byte* scale_;  ///< of the row
+  int64_t steps_;           ///< in a group; none: groups are not whole steps
+};
+
+struct Int4CodeRow : Steps128 {
+  static constexpr int64_t kStepBytes = 64;
+  static constexpr int element(int v, int w) {
+    return 32 * (w / 8) + 16 * (v % 2) + 2 * (w % 8) + v / 2;
+  }
+
+  Int4CodeRow(const GemmOperand& x, int64_t r) : scales_(x, r) {}
+  template <class Run, class Offset>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t s, int64_t units, Run run,
+                                   Offset offset) const {
+    __m512i words[4];
+    look_up_nibbles(load_512(from), codes_from(-8), words);
+    const VecF scales = scales_.scales(s, units);
+    run(Index<0>{}, words, scales_.is_uniform() ? scales : pick_lanes(scales, kFourFold));
+    if (scales_.has_offsets()) offset(scales_.offsets(s, units, scales));
+  }
+
+ private:
+  UnitScales<StorageFormat::kInt4> scales_;
+};
+
+/// Of integers of eight bits, words 0 to 15 of vectors 2i and 2i + 1 are of unit 2i, the others of
+/// the next: the halves of a vector are converted from 16 bytes each.
+struct ByteSteps : Steps128 {
+  static constexpr int element(int v, int w) {
+    return 64 * (v / 2) + 32 * (w / 16) + 16 * (v % 2) + w % 16;
+  }
+};
+
+template <StorageFormat kFormat>
+struct Int8CodeRow : ByteSteps {
+  static constexpr int64_t kStepBytes = 128;
+
+  Int8CodeRow(const GemmOperand& x, int64_t r) : scales_(x, r) {}
+  template <class Run, class Offset>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t s, int64_t units, Run run,
+                                   Offset offset) const {
+    const VecF scales = scales_.scales(s, units);
+    unrolled<2>([&](auto pair) {
+      const std::byte* p = from + 64 * pair;
+      const __m512i words[2] = {round_words(codes(p), codes(p + 32)),
+                                round_words(codes(p + 16), codes(p + 48))};
+      run(Index<2 * pair>{}, words,
+          scales_.is_uniform() ? scales : pick_lanes(scales, kEightFold<pair>));
+    });
+    if (scales_.has_offsets()) offset(scales_.offsets(s, units, scales));
+  }
+
+ private:
+  static VecF codes(const std::byte* p) {
+    if constexpr (kFormat == StorageFormat::kInt8) return signed_lanes(p);
+    const __m128i centred = _mm_xor_si128(load_128(p), _mm_set1_epi8(-128));
+    return _mm512_maskz_cvtepi32_ps(0xffff, _mm512_maskz_cvtepi8_epi32(0xffff, centred));
+  }
+  UnitScales<kFormat> scales_;
+};
+
+struct Q8CodeRow : ByteSteps {
+  static constexpr int64_t kBlockBytes = 34, kStepBytes = 4 * kBlockBytes;
+
+  Q8CodeRow(const GemmOperand&, int64_t) {}
+  template <class Run, class Offset>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run, Offset) const {
+    unrolled<2>([&](auto pair) {
+      const std::byte *p = from + 2 * pair * kBlockBytes, *q = p + kBlockBytes;
+      const __m512i words[2] = {round_words(signed_lanes(p + 2), signed_lanes(q + 2)),
+                                round_words(signed_lanes(p + 18), signed_lanes(q + 18))};
+      const __m256i halves = _mm256_set_m128i(eight_halves(q), eight_halves(p));
+      run(Index<2 * pair>{}, words, _mm512_maskz_cvtph_ps(0xffff, halves));
+    });
+  }
+
+ private:
+  static __m128i eight_halves(const std::byte* p) {
+    int16_t half;
+    std::memcpy(&half, p, sizeof half);
+    return _mm_set1_epi16(half);
+  }
+};
+
+struct Q4CodeRow : Steps128 {
+  static constexpr int64_t kStepBytes = 72;
+  static constexpr int element(int v, int w) { return 32 * (w / 8) + 8 * v + w % 8; }
+
+  Q4CodeRow(const GemmOperand&, int64_t) {}
+  template <class Run, class Offset>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run, Offset) const {
+    // Blocks of 18 bytes, the scale first. The codes of the fourth end with the bytes that the
+    // second load ends with.
+    static constexpr auto kCodes = bytes_of([](int i) { return i / 16 * 18 + 2 + i % 16; });
+    static constexpr auto kScales = bytes_of([](int i) { return i % 2 == 0 ? i / 8 * 9 : 0; });
+    const __m512i first = load_512(from), last = load_512(from + 8);
+    const __m512i bytes =
+        _mm512_mask_permutexvar_epi8(last, 0xffffffffffff, load_512(kCodes.value), first);
+    const __m512i halves = _mm512_maskz_permutexvar_epi16(kWords, load_512(kScales.value), first);
+    __m512i words[4];
+    look_up_nibbles(bytes, codes_from(-8), words);
+    run(Index<0>{}, words, _mm512_maskz_cvtph_ps(0xffff, low_half(halves)));
+  }
+};
+
+/// Of Q4_K and Q5_K: groups 4p (vectors 4p and 4p + 1, words 0 to 15), 4p + 2 (words 16 to 31), and
+/// 4p + 1, 4p + 3 in the next two vectors, from 64 bytes of low and high halves.
+struct WithMinSteps : Steps256 {
+  static constexpr int element(int v, int w) {
+    const int p = v / 4, lane = w / 8, group = 4 * p + lane / 2 * 2 + v / 2 % 2;
+    return 32 * group + 16 * (lane % 2) + 8 * (v % 2) + w % 8;
+  }
+  /// Lanes of scales_and_minima for vectors 2q and 2q + 1.
+  template <int64_t q>
+  static constexpr auto kGroups = lanes_of([](int i) { return q / 2 * 4 + i / 8 * 2 + q % 2; });
+};
+
+struct Q4KCodeRow : WithMinSteps {
+  static constexpr int64_t kStepBytes = 144;
+
+  Q4KCodeRow(const GemmOperand&, int64_t) {}
+  template <class Run, class Offset>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run,
+                                   Offset offset) const {
+    const VecF factors = scales_and_minima(from);
+    unrolled<2>([&](auto p) {
+      __m512i words[4];
+      look_up_nibbles(load_512(from + 16 + 64 * p), codes_from(0), words);
+      const __m512i first[2] = {words[0], words[1]}, second[2] = {words[2], words[3]};
+      run(Index<4 * p>{}, first, pick_lanes(factors, kGroups<2 * p>));
+      run(Index<4 * p + 2>{}, second, pick_lanes(factors, kGroups<2 * p + 1>));
+    });
+    offset(factors);
+  }
+};
+
+/// Codes whose low four bits are those of x, the bits above from `upper`, of which `mask` count.
+inline __m512i join_bits(__m512i x, __m512i upper, int mask) {
+  const __m512i both = _mm512_ternarylogic_epi32(x, upper, _mm512_set1_epi8(0x0f), kSelect);
+  return _mm512_and_si512(both, _mm512_set1_epi8(static_cast<char>(mask)));
+}
+
+struct Q5KCodeRow : WithMinSteps {
+  static constexpr int64_t kStepBytes = 176;
+
+  Q5KCodeRow(const GemmOperand&, int64_t) {}
+  template <class Run, class Offset>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run,
+                                   Offset offset) const {
+    const VecF factors = scales_and_minima(from);
+    const __m512i fifths = _mm512_maskz_broadcast_i64x4(0xff, load_256(from + 16));
+    const __m512i table = five_bit_codes();
+    unrolled<4>([&](auto index) {
+      constexpr int64_t q = index;
+      // The fifth bit of group j is bit j of the fifths: brought to bit 4.
+      static constexpr auto kMove = bytes_of([](int i) {
+        const int group = q / 2 * 4 + i / 32 * 2 + q % 2;
+        return (i % 8 * 8 + group - 4) & 63;
+      });
+      const __m512i nibbles = load_512(from + 48 + 64 * (q / 2));
+      const __m512i moved =
+          _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kMove.value), fifths);
+      const __m512i codes =
+          join_bits(q % 2 ? _mm512_maskz_srli_epi16(kWords, nibbles, 4) : nibbles, moved, 0x1f);
+      const __m512i words[2] = {look_up(table, _mm512_unpacklo_epi8(codes, codes)),
+                                look_up(table, _mm512_unpackhi_epi8(codes, codes))};
+      run(Index<2 * q>{}, words, pick_lanes(factors, kGroups<q>));
+    });
+    offset(factors);
+  }
+};
+
+/// BF16 of x - 32, of which `shift` bits are left out.
+constexpr int byte_of_centred(int x, int shift) {
+  return static_cast<int>(__builtin_bit_cast(uint32_t, static_cast<float>(x - 32)) >> 16 >> shift);
+}
+inline constexpr auto kLowBytes = bytes_of([](int i) { return byte_of_centred(i, 0) & 255; });
+inline constexpr auto kHighBytes = bytes_of([](int i) { return byte_of_centred(i, 8); });
+
+/// Groups of 16 elements: four consecutive ones fill the 128-bit lanes of two vectors.
+struct Q6KCodeRow : Steps256 {
+  static constexpr int64_t kStepBytes = 210;
+  static constexpr int element(int v, int w) {
+    return 64 * (v / 2) + 16 * (w / 8) + 8 * (v % 2) + w % 8;
+  }
+
+  Q6KCodeRow(const GemmOperand&, int64_t) {}
+  template <class Run, class Offset>
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run, Offset) const {
+    const VecF scales = signed_lanes(from + 192) * half_at(bytes_at(from) + 208);
+    unrolled<4>([&](auto index) {
+      constexpr int64_t q = index;
+      // Upper bits come to bits 4 and 5: from bits 0 and 1 of each byte for the first 32 elements
+      // of 128, from 2 and 3 for the next, and so on.
+      static constexpr auto kMove =
+          bytes_of([](int i) { return (i % 8 * 8 + (q % 2 * 2 + i / 32) * 2 - 4) & 63; });
+      static constexpr auto kGroups = lanes_of([](int i) { return 4 * q + i / 4; });
+      const __m512i nibbles = load_512(from + 64 * (q / 2));
+      const __m512i upper = _mm512_maskz_broadcast_i64x4(0xff, load_256(from + 128 + 32 * (q / 2)));
+      const __m512i moved =
+          _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kMove.value), upper);
+      const __m512i codes =
+          join_bits(q % 2 ? _mm512_maskz_srli_epi16(kWords, nibbles, 4) : nibbles, moved, 0x3f);
+      const __m512i low = _mm512_maskz_permutexvar_epi8(kBytes, codes, load_512(kLowBytes.value));
+      const __m512i high = _mm512_maskz_permutexvar_epi8(kBytes, codes, load_512(kHighBytes.value));
+      const __m512i words[2] = {_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)};
+      run(Index<2 * q>{}, words, pick_lanes(scales, kGroups));
+    });
+  }
+};
+
+template <StorageFormat kFormat>
+struct CodeRowOf;
+#define FATHOM_CODE_ROW(format, row)        \
+  template <>                               \
+  struct CodeRowOf<StorageFormat::format> { \
+    using Row = row;                        \
+  };
+FATHOM_CODE_ROW(kInt4, Int4CodeRow)
+FATHOM_CODE_ROW(kInt8, Int8CodeRow<StorageFormat::kInt8>)
+FATHOM_CODE_ROW(kUint8, Int8CodeRow<StorageFormat::kUint8>)
+FATHOM_CODE_ROW(kQ8_0, Q8CodeRow)
+FATHOM_CODE_ROW(kQ4_0, Q4CodeRow)
+FATHOM_CODE_ROW(kQ4_K, Q4KCodeRow)
+FATHOM_CODE_ROW(kQ5_K, Q5KCodeRow)
+FATHOM_CODE_ROW(kQ6_K, Q6KCodeRow)
+#undef FATHOM_CODE_ROW
+
+/// f(Index) with the Row of a format that is_packed.
+template <class F>
+inline void with_code_row(StorageFormat format, F f) {
+  const auto row = [&]<StorageFormat kFormat>() {
+    f(std::type_identity<typename CodeRowOf<kFormat>::Row>{});
+  };
+  switch (format) {
+    case StorageFormat::kInt4:
+      return row.template operator()<StorageFormat::kInt4>();
+    case StorageFormat::kInt8:
+      return row.template operator()<StorageFormat::kInt8>();
+    case StorageFormat::kUint8:
+      return row.template operator()<StorageFormat::kUint8>();
+    case StorageFormat::kQ8_0:
+      return row.template operator()<StorageFormat::kQ8_0>();
+    case StorageFormat::kQ4_0:
+      return row.template operator()<StorageFormat::kQ4_0>();
+    case StorageFormat::kQ4_K:
+      return row.template operator()<StorageFormat::kQ4_K>();
+    case StorageFormat::kQ5_K:
+      return row.template operator()<StorageFormat::kQ5_K>();
+    default:
+      return row.template operator()<StorageFormat::kQ6_K>();
+  }
+}
+
+}  // namespace
+}  // namespace fathom::kernels::cpu::FATHOM_ISA_NS
+
+#endif

@@ -1,0 +1,276 @@
+#pragma once
+
+// C = A·Bᵀ for a few rows of A and weights stored as codes with scales (BF16 products and byte
+// permutes): each block of codes is decoded once, in registers, for up to eight rows, and scales
+// are applied to sums. Each sum adds step by step along K whatever the number of rows. For files
+// compiled once per instruction set.
+
+#include "kernels/cpu/gemm_codes_vbmi.h"
+#include "kernels/cpu/gemm_stream_source.h"
+
+#if defined(__AVX512BF16__) && defined(__AVX512VBMI__) && !defined(__AMX_BF16__)
+#define FATHOM_CODE_DOTS 1
+
+namespace fathom::kernels::cpu::FATHOM_ISA_NS {
+namespace {
+
+// A row of A as packed: words in the order of the format's codes, then for each step a vector with
+// the sums of its units, where the format asks for them.
+constexpr int64_t kUnitElements = 32;
+
+inline int64_t code_row_bytes(int64_t k) {
+  const int64_t steps = (k + Steps128::kStep - 1) / Steps128::kStep;
+  return word_row_bytes(k, WordPair::kElements) + steps * kVectorBytes;
+}
+/// Room for one row more where their number is odd: kernels of many rows come for even numbers.
+inline int64_t packed_code_bytes(int64_t rows, int64_t k) {
+  return (rows + rows % 2) * code_row_bytes(k);
+}
+
+inline bool needs_sums(const GemmOperand& b) {
+  return b.zero.data != nullptr || b.format == StorageFormat::kQ4_K ||
+         b.format == StorageFormat::kQ5_K;
+}
+
+/// One step of a row of A, from natural order.
+template <class Row>
+void reorder_step(std::byte* words) {
+  BF16 natural[Row::kStep];
+  std::memcpy(natural, words, sizeof natural);
+  unrolled<Row::kStep / 8>([&](auto chunk) {
+    constexpr int v = chunk / 4, w = chunk % 4 * 8, first = Row::element(v, w);
+    std::byte* to = words + 16 * chunk;
+    if constexpr (Row::element(v, w + 7) == first + 7)
+      std::memcpy(to, natural + first, 16);
+    else
+      unrolled<8>([&](auto i) { std::memcpy(to + 2 * i, natural + Row::element(v, w + i), 2); });
+  });
+}
+
+/// Sums of the units of a step in natural order, in the lanes where Row's offsets have them.
+template <class Row>
+VecF unit_sums(const std::byte* words) {
+  alignas(64) float lanes[16] = {};
+  const __m512i ones = _mm512_set1_epi16(0x3f80);
+  for (int u = 0; u < Row::kStep / kUnitElements; ++u) {
+    const __m512i unit = load_512(words + u * kVectorBytes);
+    const VecF sum =
+        UnitBF16::multiply_add(VecF{}, bit_cast_vec<VecF>(unit), bit_cast_vec<VecF>(ones));
+    lanes[Row::sum_lane(u)] = Row::kSumSign * reduce_add(sum);
+  }
+  return load(lanes, Full{});
+}
+
+template <class Row>
+void finish_code_row(bool with_sums, int64_t k, std::byte* row) {
+  std::byte* sums = row + word_row_bytes(k, WordPair::kElements);
+  for (int64_t begin = 0; begin < k; begin += Row::kStep, sums += kVectorBytes) {
+    std::byte* words = row + begin * 2;
+    if (with_sums) _mm512_storeu_ps(sums, unit_sums<Row>(words));
+    reorder_step<Row>(words);
+  }
+}
+
+inline void pack_for_codes(const GemmOperand& a, const GemmOperand& b, int64_t rows, int64_t k,
+                           std::byte* to) {
+  const int64_t row_bytes = code_row_bytes(k);
+  with_code_row(b.format, [&](auto type) {
+    using Row = typename decltype(type)::type;
+    for (int64_t m = 0; m < rows; ++m) {
+      pack_word_row<WordPair>(a, m, k, to + m * row_bytes);
+      finish_code_row<Row>(needs_sums(b), k, to + m * row_bytes);
+    }
+  });
+  if (rows % 2) std::memset(to + rows * row_bytes, 0, static_cast<size_t>(row_bytes));
+}
+
+/// R rows of A: those of a step, kStep elements further for each.
+template <class Row, int64_t R>
+struct CodeRows {
+  const std::byte* words;
+  const std::byte* sums;
+  int64_t row_bytes;
+
+  VecF load_words(int64_t r, int64_t v) const {
+    return at(words + r * row_bytes + v * kVectorBytes);
+  }
+  VecF load_sums(int64_t r) const { return at(sums + r * row_bytes); }
+  void advance() {
+    words += Row::kVectors * kVectorBytes;
+    sums += kVectorBytes;
+  }
+
+ private:
+  static VecF at(const std::byte* p) {
+    VecF v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+  }
+};
+
+/// sum[r] += row r of A times a step of a column.
+template <class Row, int64_t R>
+[[gnu::always_inline]] inline void add_step(const Row& column, const std::byte* from, int64_t s,
+                                            int64_t units, const CodeRows<Row, R>& a,
+                                            VecF (&sum)[R]) {
+  const auto run = [&]<size_t kWords>(auto first, const __m512i(&words)[kWords], VecF scale) {
+    VecF dots[R];
+    unrolled<R>([&](auto r) { dots[r] = VecF{}; });
+    unrolled<R* static_cast<int64_t>(kWords)>([&](auto i) {
+      constexpr int64_t r = i % R, v = i / R;
+      dots[r] =
+          UnitBF16::multiply_add(dots[r], a.load_words(r, first + v), bit_cast_vec<VecF>(words[v]));
+    });
+    unrolled<R>([&](auto r) { sum[r] = _mm512_fmadd_ps(dots[r], scale, sum[r]); });
+  };
+  const auto offset = [&](VecF lanes) {
+    unrolled<R>([&](auto r) { sum[r] = _mm512_fmadd_ps(a.load_sums(r), lanes, sum[r]); });
+  };
+  column.step(from, s, units, run, offset);
+}
+
+/// For R rows from `row` on, of a block's columns.
+template <class Row, int64_t R>
+class CodeDots {
+ public:
+  CodeDots(const StreamBlock& x, int64_t row)
+      : x_(x), row_(row), row_bytes_(code_row_bytes(x.k)), steps_(x.k / Row::kStep) {}
+
+  /// One or two rows: four streams of columns, their sums in registers all along K.
+  void whole_columns() const {
+    const int64_t quarter = std::max<int64_t>(x_.cols / kStreams, 1);
+    for (int64_t j = 0; j < quarter; ++j) four_columns(j, quarter);
+    for (int64_t j = quarter * kStreams; j < x_.cols; j += kStreams) four_columns(j, 1);
+  }
+
+  /// More rows: pieces of K of eight columns in turn, so that A's piece stays in L1.
+  void pieces() const {
+    const int64_t gap = std::max<int64_t>(x_.cols / kColumns, 1);
+    for (int64_t j = 0; j < gap; ++j) eight_columns(j, gap);
+    for (int64_t j = gap * kColumns; j < x_.cols; j += kColumns) eight_columns(j, 1);
+  }
+
+ private:
+  static constexpr int64_t kUnits = Row::kStep / kUnitElements, kColumns = 2 * kStreams;
+  // 32 KB of A.
+  static constexpr int64_t kPieceSteps = 16384 / R / Row::kStep;
+  static constexpr int64_t kPieceBytes = kPieceSteps * Row::kStepBytes;
+  // How far ahead of its use memory is asked for: in pieces whole ones, at least 768 bytes.
+  static constexpr int64_t kAhead = 2048, kLine = 64;
+  static constexpr int64_t kPiecesAhead = (767 + kPieceBytes) / kPieceBytes * kPieceBytes;
+
+  CodeRows<Row, R> rows_at(int64_t step) const {
+    const std::byte* row = x_.a + row_ * row_bytes_;
+    return {row + step * Row::kVectors * kVectorBytes,
+            row + word_row_bytes(x_.k, WordPair::kElements) + step * kVectorBytes, row_bytes_};
+  }
+  /// Column j + c·gap of the block; the last one again beyond it.
+  int64_t column(int64_t j) const { return x_.col + std::min(j, x_.cols - 1); }
+
+  const std::byte* stored(int64_t column) const {
+    return static_cast<const std::byte*>(x_.b.data) + column * x_.b.stride;
+  }
+
+  static void prefetch(const std::byte* p) {
+    for (int64_t line = 0; line < Row::kStepBytes; line += kLine) __builtin_prefetch(p + line);
+  }
+
+  /// What is left of K after whole steps.
+  [[gnu::always_inline]] void add_rest(const Row& weights, int64_t column, VecF (&sum)[R]) const {
+    const int64_t left = x_.k - steps_ * Row::kStep;
+    if (left == 0) return;
+    std::byte rest[Row::kStepBytes] = {};
+    std::memcpy(rest, stored(column) + steps_ * Row::kStepBytes,
+                static_cast<size_t>(x_.b.bytes(left)));
+    add_step(weights, rest, steps_, (left + kUnitElements - 1) / kUnitElements, rows_at(steps_),
+             sum);
+  }
+
+  /// Columns j, j + gap, …; those beyond the block are multiplied for nothing.
+  [[gnu::flatten]] void four_columns(int64_t j, int64_t gap) const {
+    const int64_t at[] = {column(j), column(j + gap), column(j + 2 * gap), column(j + 3 * gap)};
+    const Row weights[] = {{x_.b, at[0]}, {x_.b, at[1]}, {x_.b, at[2]}, {x_.b, at[3]}};
+    const std::byte* from[] = {stored(at[0]), stored(at[1]), stored(at[2]), stored(at[3])};
+    VecF sum[kStreams][R];
+    unrolled<R * kStreams>([&](auto i) { sum[i / R][i % R] = VecF{}; });
+    auto a = rows_at(0);
+    for (int64_t s = 0; s < steps_; ++s, a.advance()) {
+      for (int64_t c = 0; c < kStreams; ++c) prefetch(from[c] + kAhead);
+      unrolled<kStreams>([&](auto c) {
+        add_step(weights[c], from[c], s, kUnits, a, sum[c]);
+        from[c] += Row::kStepBytes;
+      });
+    }
+    unrolled<kStreams>([&](auto c) { add_rest(weights[c], at[c], sum[c]); });
+    unrolled<R>([&](auto r) {
+      const VecF of_row[] = {sum[0][r], sum[1][r], sum[2][r], sum[3][r]};
+      write_four(of_row, r, j, gap);
+    });
+  }
+
+  void eight_columns(int64_t j, int64_t gap) const {
+    VecF sum[kColumns][R] = {};
+    for (int64_t s = 0; s < steps_; s += kPieceSteps)
+      for (int64_t c = 0; c < kColumns; ++c)
+        add_piece(column(j + c * gap), s, std::min(s + kPieceSteps, steps_), sum[c]);
+    if (steps_ * Row::kStep < x_.k)
+      for (int64_t c = 0; c < kColumns; ++c) {
+        const int64_t at = column(j + c * gap);
+        add_rest(Row(x_.b, at), at, sum[c]);
+      }
+    for (int64_t r = 0; r < R && row_ + r < x_.rows; ++r)
+      for (int64_t first = 0; first < kColumns; first += kStreams) {
+        const VecF of_row[] = {sum[first][r], sum[first + 1][r], sum[first + 2][r],
+                               sum[first + 3][r]};
+        write_four(of_row, r, j + first * gap, gap);
+      }
+  }
+
+  [[gnu::flatten]] void add_piece(int64_t column, int64_t begin, int64_t end,
+                                  VecF (&sums)[R]) const {
+    VecF sum[R];
+    unrolled<R>([&](auto r) { sum[r] = sums[r]; });
+    const Row weights(x_.b, column);
+    const std::byte* from = stored(column) + begin * Row::kStepBytes;
+    auto a = rows_at(begin);
+    for (int64_t s = begin; s < end; ++s, from += Row::kStepBytes, a.advance()) {
+      prefetch(from + kPiecesAhead);
+      add_step(weights, from, s, kUnits, a, sum);
+    }
+    unrolled<R>([&](auto r) { sums[r] = sum[r]; });
+  }
+
+  void write_four(const VecF (&sum)[kStreams], int64_t r, int64_t j, int64_t gap) const {
+    const Vec4 dots = reduce_four(sum);
+    float* out = x_.sums + (row_ + r) * x_.sums_stride;
+    for (int64_t c = 0; c < kStreams && j + c * gap < x_.cols; ++c) out[j + c * gap] = dots[c];
+  }
+
+  const StreamBlock& x_;
+  const int64_t row_, row_bytes_, steps_;
+};
+
+/// `rows` rows from `row` on, at most eight: those of an odd number above four and one more.
+template <class Row>
+void code_rows(const StreamBlock& x, int64_t row, int64_t rows) {
+  if (rows > 6) return CodeDots<Row, 8>(x, row).pieces();
+  if (rows > 4) return CodeDots<Row, 6>(x, row).pieces();
+  if (rows == 4) return CodeDots<Row, 4>(x, row).pieces();
+  if (rows == 3) return CodeDots<Row, 3>(x, row).pieces();
+  rows == 2 ? CodeDots<Row, 2>(x, row).whole_columns() : CodeDots<Row, 1>(x, row).whole_columns();
+}
+
+inline void code_dots(const StreamBlock& x) {
+  constexpr int64_t kMost = 8;
+  const int64_t first = x.rows <= kMost ? x.rows : (x.rows + 3) / 4 * 2;  // of two even halves
+  with_code_row(x.b.format, [&](auto type) {
+    using Row = typename decltype(type)::type;
+    code_rows<Row>(x, 0, first);
+    if (first < x.rows) code_rows<Row>(x, first, x.rows - first);
+  });
+}
+
+}  // namespace
+}  // namespace fathom::kernels::cpu::FATHOM_ISA_NS
+
+#endif
