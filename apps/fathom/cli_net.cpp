@@ -19,6 +19,7 @@ void add_topology(CLI::App* sub, NetTopologyArguments& o) {
       ->check(CLI::PositiveNumber);
   sub->add_option("--groups", o.spec.groups, "Groups of a dragonfly");
   sub->add_option("--svg", o.svg, "Picture to write");
+  sub->add_flag("--explain", o.explain, "Show the formulas with the numbers put in");
 }
 
 void add_cost(CommandLine& c, CLI::App* parent) {
@@ -32,7 +33,6 @@ void add_cost(CommandLine& c, CLI::App* parent) {
   sub->add_option("--endpoint-link-usd", o.endpoint_link_usd, "Price of a NIC-switch cable");
   sub->add_option("--hardware", o.hardware,
                   "File with other prices for switch.ndr-64, link.ndr-400g-fibre, -copper");
-  sub->add_flag("--explain", o.explain, "Show the formulas with the numbers put in");
 }
 
 void add_show(CommandLine& c, CLI::App* parent) {

@@ -173,6 +173,7 @@ int run_net_show(const GlobalOptions& global, const NetTopologyArguments& given)
   report.add("endpoint_ports", ports);
   report.add("switches", static_cast<int64_t>(graph.switches.size()));
   report.add("links", cables);
+  if (o.explain) report.add("formula", net::size_of(o.spec).formula);
   report.add("svg", o.svg);
   report.print(global.json);
   return 0;

@@ -28,7 +28,8 @@ refuses 2 'changes no price' "$fathom" net cost --hardware prices.toml --switch-
 refuses 2 '--planes does not influence' "$fathom" net cost --topology dragonfly --planes 2
 
 # --- pictures ---
-ok "$fathom" net show --topology slim-fly --radix 11 --svg fly.svg
+ok "$fathom" net show --topology slim-fly --radix 11 --svg fly.svg --explain
+grep -q '^formula ' out || fail 'net show explains nothing'
 grep -q '</svg>' fly.svg || fail "no picture"
 
 # --- simulation ---
