@@ -43,7 +43,7 @@ SHAPE = dict(
     initializer_range=0.05,
 )
 YARN = yarn(40, 64)
-MARGIN = 0.2  # nats; BF16 moves a logit by some 1e-2 of their size, which is about 5
+MARGIN = 0.3  # nats; BF16 moves a logit by some 1e-2 of their size, which is about 5
 
 
 def scaled(name: str, config: dict, *parts: dict) -> Case:
@@ -52,13 +52,15 @@ def scaled(name: str, config: dict, *parts: dict) -> Case:
     return Case(name, config, dtype="float32", style="published")
 
 
+# routed_scaling_factor of V2 is 16 for 160 experts, each of which gets less of a softmax.
 MODELS = [
     (scaled("deepseek-v3", V3, YARN, dict(q_lora_rank=48, n_routed_experts=16, n_group=4,
             topk_group=2, num_experts_per_tok=4, num_nextn_predict_layers=1)), "f32"),
     (scaled("deepseek-v3.1", V3, YARN, dict(q_lora_rank=48, n_routed_experts=16, n_group=8,
             topk_group=4, num_experts_per_tok=4, num_nextn_predict_layers=1)), "e8m0"),
     (scaled("deepseek-v2", V2, yarn(40, 64, 0.707, 0.707), dict(q_lora_rank=48,
-            n_routed_experts=20, n_shared_experts=2, num_experts_per_tok=3)), None),
+            n_routed_experts=20, n_shared_experts=2, num_experts_per_tok=3,
+            routed_scaling_factor=2.0)), None),
     (scaled("deepseek-v2-lite", V2_LITE, yarn(40, 64, 0.707, 0.707), dict(n_routed_experts=16,
             num_experts_per_tok=3)), None),
     (scaled("moonlight", V3, dict(q_lora_rank=None, n_group=1, topk_group=1, n_routed_experts=16,
@@ -79,9 +81,9 @@ def write_circle(path: pathlib.Path, rng: random.Random) -> None:
     path.write_text(circle * (60000 // len(circle)))
 
 
-def train(fathom: Fathom, case: Case, work: pathlib.Path, rng: random.Random) -> pathlib.Path:
+def train(fathom: Fathom, case: Case, work: pathlib.Path, place: pathlib.Path, rng) -> pathlib.Path:
     """The trained model, in FP32."""
-    start, out = work / f"{case.name}-start", work / f"{case.name}-run"
+    start, out = place / "start", place / "run"
     build(case, rng.randrange(2**31), start)
     schedule = {"type": "cosine", "warmup_steps": 10, "constant_until": 0.5, "cosine_ratio": 0.02}
     tables = dict(
@@ -97,7 +99,7 @@ def store(case: Case, scales: str | None, trained: pathlib.Path, work: pathlib.P
     """As published, and what the stored numbers mean."""
     if scales is None:
         return trained, trained
-    stored, twin = work / f"{case.name}-fp8", work / f"{case.name}-twin"
+    stored, twin = work / "fp8", work / "twin"
     write_fp8(trained, stored, scales)
     write_twin(stored, twin)
     return stored, twin
@@ -132,17 +134,22 @@ def find_reply(generate, peer: Transformers, text: list, rng: random.Random) -> 
 
 
 def check_model(report, fathom, case: Case, scales, work: pathlib.Path, rng) -> None:
-    trained = train(fathom, case, work, rng)
-    stored, twin = store(case, scales, trained, work)
-    arguments = ["--tokenizer", trained, "--max-new-tokens", NEW, "--ignore-eos"]
+    corpus, tokenizer = work / "corpus.txt", work / "tokenizer"
+    text = fathom.run("tokenizer", "encode", "--model", tokenizer, "--input", corpus)["ids"]
+    arguments = ["--tokenizer", tokenizer, "--max-new-tokens", NEW, "--ignore-eos"]
+    for attempt in range(3):  # now and then a model stays unsure of something
+        place = work / f"{case.name}-{attempt}"
+        place.mkdir()
+        stored, twin = store(case, scales, train(fathom, case, work, place, rng), place)
 
-    def generate(prompt: list, *options) -> list:
-        ids = ",".join(map(str, prompt))
-        return fathom.run("generate", "--model", stored, "--ids", ids, *arguments, *options)["ids"]
+        def generate(prompt: list, *options) -> list:
+            ids = ",".join(map(str, prompt))
+            run = ["generate", "--model", stored, "--ids", ids, *arguments, *options]
+            return fathom.run(*run)["ids"]
 
-    corpus = work / "corpus.txt"
-    text = fathom.run("tokenizer", "encode", "--model", trained, "--input", corpus)["ids"]
-    reply = find_reply(generate, Transformers(twin), text, rng)
+        reply = find_reply(generate, Transformers(twin), text, rng)
+        if reply.margin > MARGIN:
+            break
     reply.check(report, case.name, "greedy, FP32", reply.ids)
     reply.check(report, case.name, "greedy, BF16", generate(reply.prompt))
     if case.config["num_nextn_predict_layers"]:
