@@ -32,8 +32,8 @@ printf '[train]\nsteps = 9\nseed = 1\n' >base/config.toml
 printf '[train]\nsteps = 4\nseed = 2\n' >other/config.toml
 
 ok compare base other --ema 0 --warmup 1
-row base '4 of 9 4.0000 - - - - - - no'
-row other '4 4.0000 - +25.000% at 2 +0.000% +12.500% 12.500% - no'
+row base '4 of 9 4.0000 - - - - - - - no'
+row other '4 4.0000 - +25.000% at 2 +0.000% +12.500% 12.500% - - no'
 row other '50 0.500x - - -'
 row train.seed '1 2'
 grep -q 'after step 1' out || fail "the warm-up is not stated"
@@ -45,6 +45,7 @@ python3 - <<'PYTHON' 2>err || fail "the JSON document: $(tail -1 err)"
 import json
 base, other, nan = json.load(open("out"))["runs"]
 assert base["largest_relative_error"] is None and base["planned_steps"] == 9
+assert base["max_violation"] is None and base["curves"]["max_violation"] == []
 assert other["largest_relative_error"] == 0.25 and other["largest_relative_error_step"] == 2
 assert other["final_relative_error"] == 0 and other["final_relative_error_step"] == 4
 assert other["mean_absolute_relative_error"] == other["mean_relative_error"] == 0.125
