@@ -1,3 +1,6 @@
+#include <fmt/format.h>
+
+#include "cluster/train.h"
 #include "command_line.h"
 #include "plan.h"
 
@@ -97,6 +100,14 @@ void add_layout(CLI::App* sub, PlanLayoutArguments& o) {
   add_training(sub, o);
 }
 
+CLI::Option* add_imbalance(CLI::App* sub, std::optional<double>& value, double assumed) {
+  return sub
+      ->add_option(
+          "--expert-imbalance", value,
+          fmt::format("Load of the busiest GPU's experts over the mean (default: {})", assumed))
+      ->check(CLI::Range(1.0, 1000.0));
+}
+
 void add_memory(CommandLine& c, CLI::App& plan) {
   CLI::App* sub = command(plan, "memory", "Memory of each GPU in training");
   auto& o = options_of(c, sub, run_plan_memory);
@@ -112,9 +123,11 @@ void add_train_step(CommandLine& c, CLI::App& plan) {
   add_model(sub, o.plan, false);
   add_hardware(sub, o.plan)->required();
   add_layout(sub, o.layout);
-  sub->add_option("--phases", o.phases,
-                  "Seconds a step to take the layers' times from: 1F=1.13,1B=1.99,1W=0.48,"
-                  "1F1B=13.95 (default: the hardware's profile)");
+  CLI::Option* phases =
+      sub->add_option("--phases", o.phases,
+                      "Seconds a step to take the layers' times from: 1F=1.13,1B=1.99,1W=0.48,"
+                      "1F1B=13.95 (default: the hardware's profile)");
+  add_imbalance(sub, o.expert_imbalance, cluster::kTrainingImbalance)->excludes(phases);
   add_number(sub, "--tokens", o.tokens, 1, 1e18, "Tokens to train on");
   add_number(sub, "--other-gpu-hours", o.other_gpu_hours, 0, 1e12,
              "GPU hours of other stages, added to the cost");
@@ -134,6 +147,7 @@ void add_search(CommandLine& c, CLI::App& plan) {
       ->delimiter(',')
       ->check(CLI::IsMember(kSchedules));
   add_count(sub, "--max-tp", o.max_tp, "Largest TP to try");
+  add_imbalance(sub, o.expert_imbalance, cluster::kTrainingImbalance);
   add_number(sub, "--tokens", o.tokens, 1, 1e18, "Tokens to train on");
   add_training(sub, o.layout);
   add_common(sub, o.plan);
@@ -150,9 +164,7 @@ std::vector<CLI::Option*> add_serving(CLI::App* sub, int64_t& ep, int64_t& redun
                           "dual (default): two micro-batches hide communication behind "
                           "computation; none: nothing does")
               ->check(CLI::IsMember({"dual", "none"})),
-          sub->add_option("--expert-imbalance", o.expert_imbalance,
-                          "Load of the busiest GPU's experts over the mean (default: 1.3)")
-              ->check(CLI::Range(1.0, 1000.0))};
+          add_imbalance(sub, o.expert_imbalance, cluster::kExpertImbalance)};
 }
 
 void add_wire(CLI::App* sub, PlanExchangeArguments& o) {

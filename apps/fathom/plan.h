@@ -43,6 +43,10 @@ class PlanInput {
   std::vector<cluster::ModelShape> models_;
 };
 
+/// An option of dispatch and combine, or of what they lead to, is a UsageError where they send
+/// nothing: without experts, or with all of them on each GPU.
+void check_sends_to_experts(const char* option, const cluster::ModelShape& shape, int64_t ep);
+
 /// To standard output: results, tables and assumptions; with `explain` also the formulas. What no
 /// table can hold follows in the JSON document: the members of `more`.
 void print(const cluster::Worksheet& sheet, const GlobalOptions& global, bool explain,
@@ -75,6 +79,7 @@ struct PlanTrainArguments {
   PlanArguments plan;
   PlanLayoutArguments layout;
   std::string phases;  ///< "1F=1.13,1B=1.99,1W=0.48,1F1B=13.95"; empty: the profile
+  std::optional<double> expert_imbalance;
   double tokens = 14.8e12, other_gpu_hours = 0;
 };
 struct PlanSearchArguments {
@@ -82,6 +87,7 @@ struct PlanSearchArguments {
   PlanLayoutArguments layout;  ///< of it what a search does not vary
   std::vector<int64_t> gpus = {2048};
   std::vector<std::string> schedules;  ///< empty: all
+  std::optional<double> expert_imbalance;
   int64_t max_tp = 8;
   double tokens = 14.8e12;
 };

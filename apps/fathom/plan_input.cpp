@@ -1,4 +1,4 @@
-#include <filesystem>
+#include <fmt/format.h>
 
 #include "base/error.h"
 #include "plan.h"
@@ -50,6 +50,13 @@ void PlanInput::apply(const std::vector<std::string>& set) {
 const cluster::Entry& PlanInput::gpu() const {
   if (gpu_.empty()) throw UsageError("no hardware is given", "add --hardware h800");
   return catalogue_.gpu(gpu_);
+}
+
+void check_sends_to_experts(const char* option, const cluster::ModelShape& shape, int64_t ep) {
+  if (shape.is_moe() && ep > 1) return;
+  throw UsageError(fmt::format("{} has no influence: {} sends nothing to experts", option,
+                               shape.is_moe() ? "EP 1" : shape.name),
+                   "leave it out");
 }
 
 }  // namespace fathom::app

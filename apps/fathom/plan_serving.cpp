@@ -17,10 +17,7 @@ void apply(const PlanExchangeArguments& given, const cluster::ModelShape& shape,
            Options& options) {
   const auto set = [&](const char* name, const auto& from, auto& to) {
     if (!from) return;
-    if (!shape.is_moe() || ep == 1)
-      throw UsageError(fmt::format("{} has no influence: {} sends nothing to experts", name,
-                                   shape.is_moe() ? "EP 1" : shape.name),
-                       "leave it out");
+    check_sends_to_experts(name, shape, ep);
     to = *from;
   };
   std::optional<cluster::Overlap> overlap;

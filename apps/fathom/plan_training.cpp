@@ -1,6 +1,7 @@
 // fathom plan memory, train and search.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -23,6 +24,11 @@ cluster::Layout layout_of(const PlanLayoutArguments& o) {
 
 cluster::MemoryRecipe recipe_of(const PlanLayoutArguments& o) {
   return {o.precision == "fp8", o.recompute == "on"};
+}
+
+double imbalance_of(std::optional<double> given, const cluster::ModelShape& shape, int64_t ep) {
+  if (given) check_sends_to_experts("--expert-imbalance", shape, ep);
+  return given.value_or(cluster::kTrainingImbalance);
 }
 
 double seconds_of(std::string_view text, std::string_view phases) {
@@ -78,13 +84,14 @@ int run_plan_memory(const GlobalOptions& global, const PlanMemoryArguments& opti
 int run_plan_train(const GlobalOptions& global, const PlanTrainArguments& options) {
   const PlanInput input(options.plan);
   cluster::Worksheet sheet;
-  cluster::TrainOptions train = {layout_of(options.layout),
-                                 {},
-                                 options.tokens,
-                                 options.other_gpu_hours,
-                                 recipe_of(options.layout),
-                                 options.layout.reserve};
+  cluster::TrainOptions train;
+  train.layout = layout_of(options.layout);
   if (!options.phases.empty()) train.phases = phases_of(options.phases);
+  train.expert_imbalance = imbalance_of(options.expert_imbalance, input.model(), train.layout.ep);
+  train.tokens = options.tokens;
+  train.other_gpu_hours = options.other_gpu_hours;
+  train.recipe = recipe_of(options.layout);
+  train.reserved_share = options.layout.reserve;
   const cluster::TrainPlan plan = plan_train(input.model(), input.gpu(), train, sheet);
   input.check_used();
   draw(options.plan.svg, draw_step(plan, fmt::format("{} on {}: {}", input.model().name,
@@ -102,6 +109,9 @@ int run_plan_search(const GlobalOptions& global, const PlanSearchArguments& opti
   search.micro_batch = options.layout.micro_batch;
   search.seq_len = options.layout.seq_len;
   search.max_tp = options.max_tp;
+  search.expert_imbalance =
+      imbalance_of(options.expert_imbalance, input.model(),
+                   *std::max_element(options.gpus.begin(), options.gpus.end()));
   search.tokens = options.tokens;
   search.recipe = recipe_of(options.layout);
   search.reserved_share = options.layout.reserve;

@@ -13,7 +13,8 @@ namespace {
 constexpr double kProfiledTokens = 4096, kProfiledNodes = 8;  // causal, one sequence, EP64
 constexpr double kDispatchBytes = 1, kCombineBytes = 2;       // FP8 and BF16, both directions
 
-// Work of a layer for a micro-batch, in FLOP and in bytes x nodes; a scale of measured times.
+// Work of a layer for a micro-batch on the GPU with the busiest experts, in FLOP and in
+// bytes x nodes; a scale of measured times.
 struct Work {
   double attention = 0;         ///< projections, scores and values
   double attention_weight = 0;  ///< projections alone
@@ -21,19 +22,26 @@ struct Work {
   double exchange = 0;  ///< values sent across nodes
 };
 
-Work work_of(const ModelShape& shape, bool moe_layer, double tokens, double seq_len, double nodes) {
+// Experts' worth of work a token: the routed ones, of which the busiest GPU has more than the
+// mean, and the shared ones, of which all GPUs have the same.
+double experts_of(const ModelShape& shape, double imbalance) {
+  return imbalance * static_cast<double>(shape.top_k) + static_cast<double>(shape.shared_experts);
+}
+
+Work work_of(const ModelShape& shape, bool moe_layer, double tokens, double seq_len, double nodes,
+             double imbalance) {
   const ShapeCount n = count(shape);
   const double linear = tokens * 2 * n.attention;
-  const auto experts = static_cast<double>(shape.top_k + shape.shared_experts);
-  return {
-      linear + tokens * attention_flops(shape, seq_len / 2), linear,
-      tokens * 2 * (moe_layer ? experts * n.expert : n.dense_ffn),
-      moe_layer ? tokens * static_cast<double>(shape.hidden) * expected_nodes(shape, nodes) : 0};
+  const double sent = tokens * static_cast<double>(shape.hidden) * expected_nodes(shape, nodes);
+  return {linear + tokens * attention_flops(shape, seq_len / 2), linear,
+          tokens * 2 * (moe_layer ? experts_of(shape, imbalance) * n.expert : n.dense_ffn),
+          moe_layer ? imbalance * sent : 0};
 }
 
 const Work& profiled_work() {
   static const Work work =
-      work_of(model_shape("deepseek-v3"), true, kProfiledTokens, kProfiledTokens, kProfiledNodes);
+      work_of(model_shape("deepseek-v3"), true, kProfiledTokens, kProfiledTokens, kProfiledNodes,
+              1);  // "an absolutely balanced MoE routing strategy" (profile-data, README)
   return work;
 }
 
@@ -52,6 +60,53 @@ double exchange_seconds(const Layout& l, const Entry& gpu, const Rates& rates, d
   const bool inside =
       gpu.has("nvlink_domain") && static_cast<double>(l.ep) <= gpu.at("nvlink_domain");
   return inside ? seconds * rates.nic() / rates.nvlink() : seconds;
+}
+
+// Seconds of a layer for one micro-batch.
+struct Parts {
+  double forward = 0, backward = 0, weight = 0;  ///< computing
+  double beside = 0;                             ///< exchanges of both directions in a pair
+  double alone = 0;                              ///< of one direction outside of it
+  double tensor = 0;                             ///< all-reduces of one direction
+  double computing() const { return forward + backward + weight; }
+};
+
+void add_exchanges(Parts& parts, const ModelShape& shape, const Layout& l, const Entry& gpu,
+                   const Rates& rates, double tokens, double work, double imbalance) {
+  parts.beside = exchange_seconds(l, gpu, rates, work,
+                                  {"profile_dispatch_forward_ms", "profile_combine_forward_ms",
+                                   "profile_dispatch_backward_ms", "profile_combine_backward_ms"});
+  parts.alone =
+      imbalance *
+      exchange_alone(shape, gpu, rates, tokens, l.ep, kDispatchBytes, kCombineBytes).total();
+}
+
+Parts parts_of(const ModelShape& shape, bool moe_layer, const Layout& l, const Entry& gpu,
+               const Rates& rates, double imbalance) {
+  const double tokens = l.micro_batch_tokens() / static_cast<double>(l.tp);
+  const double nodes = std::max(1.0, static_cast<double>(l.ep) / gpu.at("gpus_per_node"));
+  const Work work =
+      work_of(shape, moe_layer, tokens, static_cast<double>(l.seq_len), nodes, imbalance);
+  const Work& base = profiled_work();
+  const auto both = [&](const char* attention, double of_attention, const char* mlp) {
+    return rates.profiled(attention, of_attention) + rates.profiled(mlp, work.mlp / base.mlp);
+  };
+  const double attention = work.attention / base.attention;
+  Parts p;
+  p.forward = both("profile_attention_forward_ms", attention, "profile_mlp_forward_ms");
+  p.backward = both("profile_attention_backward_ms", attention, "profile_mlp_backward_ms");
+  p.weight = both("profile_attention_weight_ms", work.attention_weight / base.attention_weight,
+                  "profile_mlp_weight_ms");
+  if (moe_layer && l.ep > 1)
+    add_exchanges(p, shape, l, gpu, rates, tokens, work.exchange / base.exchange, imbalance);
+  p.tensor = tensor_parallel_seconds(shape, l, rates);
+  return p;
+}
+
+LayerTimes times_of(const Parts& p, const Rates& rates) {
+  const double communication = p.alone + p.tensor;
+  return {p.forward + communication, p.backward + communication, p.weight,
+          std::max(p.computing() * rates.overlap_overhead(), p.beside) + 2 * p.tensor};
 }
 
 struct Units {
@@ -115,6 +170,26 @@ void add(dist::StageTimes& times, const LayerTimes& layer, double count) {
   times.overlapped += count * layer.overlapped;
 }
 
+void explain_moe_layer(const ModelShape& shape, const Parts& parts, const Rates& rates,
+                       double imbalance, bool pairs, Worksheet& sheet) {
+  const LayerTimes t = times_of(parts, rates);
+  const auto with_tensor = [&](std::string formula, double tensor) {
+    return tensor > 0 ? fmt::format("{} + {:.4g} s all-reduces", formula, tensor) : formula;
+  };
+  sheet.result(
+      "moe_layer_forward_s", t.forward, "s",
+      with_tensor(
+          fmt::format("{:.4g} s computing, of experts {} x {} routed + {} shared, + {:.4g} "
+                      "s exchanges",
+                      parts.forward, imbalance, shape.top_k, shape.shared_experts, parts.alone),
+          parts.tensor));
+  if (!pairs) return;
+  sheet.result("moe_layer_pair_s", t.overlapped, "s",
+               with_tensor(fmt::format("max({:.4g} x {:.4g} s computing, {:.4g} s exchanges)",
+                                       rates.overlap_overhead(), parts.computing(), parts.beside),
+                           2 * parts.tensor));
+}
+
 }  // namespace
 
 double head_pass_seconds(const ModelShape& shape, const Layout& l, const Entry& gpu,
@@ -128,38 +203,8 @@ double head_pass_seconds(const ModelShape& shape, const Layout& l, const Entry& 
 }
 
 LayerTimes layer_times(const ModelShape& shape, bool moe_layer, const Layout& l, const Entry& gpu,
-                       const Rates& rates) {
-  const double tokens = l.micro_batch_tokens() / static_cast<double>(l.tp);
-  const double node = gpu.at("gpus_per_node");
-  const Work work = work_of(shape, moe_layer, tokens, static_cast<double>(l.seq_len),
-                            std::max(1.0, static_cast<double>(l.ep) / node));
-  const Work& base = profiled_work();
-  const double attention = work.attention / base.attention, mlp = work.mlp / base.mlp;
-  const double weight = work.attention_weight / base.attention_weight;
-  const bool exchanges = moe_layer && l.ep > 1;
-  const double exchange = exchanges ? work.exchange / base.exchange : 0;
-  const double tensor = tensor_parallel_seconds(shape, l, rates);
-  LayerTimes t;
-  t.forward = rates.profiled("profile_attention_forward_ms", attention) +
-              rates.profiled("profile_mlp_forward_ms", mlp);
-  t.backward = rates.profiled("profile_attention_backward_ms", attention) +
-               rates.profiled("profile_mlp_backward_ms", mlp);
-  t.weight = rates.profiled("profile_attention_weight_ms", weight) +
-             rates.profiled("profile_mlp_weight_ms", mlp);
-  const double computing = (t.forward + t.backward + t.weight) * rates.overlap_overhead();
-  const double beside =
-      exchanges ? exchange_seconds(l, gpu, rates, exchange,
-                                   {"profile_dispatch_forward_ms", "profile_combine_forward_ms",
-                                    "profile_dispatch_backward_ms", "profile_combine_backward_ms"})
-                : 0;
-  const double alone =
-      exchanges
-          ? exchange_alone(shape, gpu, rates, tokens, l.ep, kDispatchBytes, kCombineBytes).total()
-          : 0;
-  t.overlapped = std::max(computing, beside) + 2 * tensor;
-  t.forward += alone + tensor;
-  t.backward += alone + tensor;
-  return t;
+                       const Rates& rates, double imbalance) {
+  return times_of(parts_of(shape, moe_layer, l, gpu, rates, imbalance), rates);
 }
 
 double message_seconds(const ModelShape& shape, const Layout& l, const Rates& rates) {
@@ -185,7 +230,7 @@ std::vector<dist::StageTimes> times_of_stages(const std::vector<Stage>& stages,
 std::vector<dist::StageTimes> stage_times(const ModelShape& shape, const Layout& layout,
                                           const Entry& gpu, const dist::Schedule& schedule,
                                           const std::optional<PhaseTimes>& published,
-                                          Worksheet& sheet) {
+                                          double imbalance, Worksheet& sheet) {
   const Rates rates(gpu, sheet);
   const std::vector<Stage> stages = stages_of(shape, layout.stages());
   const double head = head_pass_seconds(shape, layout, gpu, rates, sheet);
@@ -193,8 +238,12 @@ std::vector<dist::StageTimes> stage_times(const ModelShape& shape, const Layout&
   if (published) {
     dense = moe = from_published(*published, units_of(schedule, stages), head);
   } else {
-    dense = layer_times(shape, false, layout, gpu, rates);
-    if (shape.is_moe()) moe = layer_times(shape, true, layout, gpu, rates);
+    dense = layer_times(shape, false, layout, gpu, rates, imbalance);
+    if (shape.is_moe()) {
+      const Parts parts = parts_of(shape, true, layout, gpu, rates, imbalance);
+      moe = times_of(parts, rates);
+      explain_moe_layer(shape, parts, rates, imbalance, has_overlapped_pairs(schedule.kind), sheet);
+    }
   }
   return times_of_stages(stages, dense, moe, head,
                          published ? 0 : 2 * message_seconds(shape, layout, rates));

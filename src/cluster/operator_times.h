@@ -32,9 +32,11 @@ double head_pass_seconds(const ModelShape& shape, const Layout& layout, const En
 
 /// From the measured times of DeepSeek-V3's layer, scaled to this shape, layout and hardware. A
 /// pair takes as long as measured, its exchanges running beside it; alone, the exchanges take the
-/// published times of the kernels alone.
+/// published times of the kernels alone. The profile's experts were balanced: `imbalance`, the
+/// busiest GPU's load over the mean, multiplies the routed experts and the exchanges of an MoE
+/// layer, for which the others wait.
 LayerTimes layer_times(const ModelShape& shape, bool moe_layer, const Layout& layout,
-                       const Entry& gpu, const Rates& rates);
+                       const Entry& gpu, const Rates& rates, double imbalance);
 
 /// A micro-batch's activations, or their gradient, from stage to stage.
 double message_seconds(const ModelShape& shape, const Layout& layout, const Rates& rates);
@@ -46,11 +48,11 @@ std::vector<dist::StageTimes> times_of_stages(const std::vector<Stage>& stages,
                                               double head, double messages);
 
 /// Times of every stage. With `published` the layers' times are those that make the mean GPU spend
-/// exactly these totals in a step, all layers alike.
+/// exactly these totals in a step, all layers alike; `imbalance` is of the others, as above.
 std::vector<dist::StageTimes> stage_times(const ModelShape& shape, const Layout& layout,
                                           const Entry& gpu, const dist::Schedule& schedule,
                                           const std::optional<PhaseTimes>& published,
-                                          Worksheet& sheet);
+                                          double imbalance, Worksheet& sheet);
 
 /// Adds up what each GPU spends on the operations of its list; mean over the GPUs.
 PhaseTimes phase_times(const dist::Schedule& schedule, const std::vector<dist::StageTimes>& stages);

@@ -52,7 +52,8 @@ void try_layout(const ModelShape& shape, const Entry& gpu, const SearchOptions& 
   if (!problems_of(trial.layout, shape).empty()) return;
   trial.gib = largest_gib(shape, trial.layout, o.recipe);
   if (trial.gib > usable) return;
-  const TrainOptions train = {trial.layout, {}, o.tokens, 0, o.recipe, o.reserved_share};
+  const TrainOptions train = {trial.layout,    {}, o.expert_imbalance, o.tokens, 0, o.recipe,
+                              o.reserved_share};
   trial.plan = plan_train(shape, gpu, train, trial.sheet);
 }
 
@@ -112,6 +113,7 @@ void write_head(const ModelShape& shape, const Entry& gpu, const SearchOptions& 
   sheet.fact("hardware", gpu.name());
   sheet.assume("batch", fmt::format("{} sequences of {} tokens", o.batch, o.seq_len),
                "--batch, --seq-len");
+  if (shape.is_moe()) assume_imbalance(o.expert_imbalance, sheet);
   sheet.assume("trained on", o.tokens, "tokens", "--tokens");
   sheet.assume("memory left free", o.reserved_share, "%", "--reserve");
 }

@@ -15,6 +15,7 @@ struct SearchOptions {
   int64_t max_tp = 8;
   std::vector<dist::ScheduleKind> schedules{std::begin(dist::kScheduleKinds),
                                             std::end(dist::kScheduleKinds)};
+  double expert_imbalance = kTrainingImbalance;  ///< of layouts that spread experts
   double tokens = 14.8e12;
   MemoryRecipe recipe;
   double reserved_share = 0.05;

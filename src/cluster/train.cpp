@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/error.h"
 #include "cluster/flops.h"
 
 namespace fathom::cluster {
@@ -28,6 +29,10 @@ double optimizer_seconds(const Layout& l, const std::vector<RankMemory>& ranks,
   return seconds / static_cast<double>(ranks.size());
 }
 
+double imbalance_of(const ModelShape& shape, const TrainOptions& o) {
+  return shape.is_moe() && o.layout.ep > 1 ? o.expert_imbalance : 1;
+}
+
 // Time of the phases beyond what they would take with free exchanges.
 double exposed(const ModelShape& shape, const Entry& gpu, const TrainOptions& o,
                const dist::Schedule& schedule, double with, Worksheet& sheet) {
@@ -38,8 +43,10 @@ double exposed(const ModelShape& shape, const Entry& gpu, const TrainOptions& o,
   local.ep = 1;
   const std::vector<Stage> stages = stages_of(shape, l.stages());
   const double head = head_pass_seconds(shape, l, gpu, rates, sheet);
-  const LayerTimes dense = layer_times(shape, false, local, gpu, rates);
-  const LayerTimes moe = shape.is_moe() ? layer_times(shape, true, local, gpu, rates) : dense;
+  const double imbalance = imbalance_of(shape, o);
+  const LayerTimes dense = layer_times(shape, false, local, gpu, rates, imbalance);
+  const LayerTimes moe =
+      shape.is_moe() ? layer_times(shape, true, local, gpu, rates, imbalance) : dense;
   const auto times =
       times_of_stages(stages, dense, moe, head, 2 * message_seconds(shape, l, rates));
   return with - phase_times(schedule, times).total();
@@ -53,12 +60,14 @@ void assume(const ModelShape& shape, const TrainOptions& o, Worksheet& sheet) {
                "this plan");
   sheet.assume("operator times",
                o.phases ? "--phases, spread over the layers that the schedule runs"
-                        : "measured times of DeepSeek-V3's layer, scaled by work; messages between "
-                          "stages lengthen pairs",
+                        : "measured times of DeepSeek-V3's layer with balanced experts, scaled by "
+                          "work; messages between stages lengthen pairs",
                o.phases ? "given" : "DeepSeek profile-data, train.json");
-  if (!o.phases && o.layout.ep > 1)
+  if (!o.phases && shape.is_moe() && o.layout.ep > 1) {
+    assume_imbalance(o.expert_imbalance, sheet);
     sheet.assume("exchanges outside pairs", "the normal kernels' rates, nothing beside them",
                  "DeepEP");
+  }
   sheet.assume("optimizer",
                "FP32 gradients reduced and weights gathered at the NIC's rate; the sum of "
                "DualPipe's two copies runs in the drain",
@@ -67,6 +76,13 @@ void assume(const ModelShape& shape, const TrainOptions& o, Worksheet& sheet) {
                "seconds: mean over the GPUs of a pipeline, a full backward counts under 1B and 1W; "
                "first_gpu: of the pipeline's first, a full backward counts under 1B",
                "this plan");
+}
+
+void check_imbalance(double imbalance) {
+  if (!(imbalance >= 1))
+    throw Error(
+        fmt::format("an expert imbalance of {}: the busiest GPU has less than the mean", imbalance),
+        "1 is perfect balance");
 }
 
 void phase_results(const TrainPlan& p, Worksheet& sheet) {
@@ -121,10 +137,19 @@ void speed_results(const ModelShape& shape, const Entry& gpu, const TrainOptions
 
 }  // namespace
 
+void assume_imbalance(double imbalance, Worksheet& sheet) {
+  sheet.assume("busiest GPU's experts", fmt::format("{} times the mean", imbalance),
+               imbalance == kTrainingImbalance
+                   ? "--expert-imbalance; chosen to match ISCA Table 4, because the loads of "
+                     "that run are not published"
+                   : "--expert-imbalance");
+}
+
 TrainPlan plan_train(const ModelShape& shape, const Entry& gpu, const TrainOptions& options,
                      Worksheet& sheet) {
   const Layout& l = options.layout;
   check(l, shape);
+  check_imbalance(options.expert_imbalance);
   sheet.fact("model", shape.name);
   sheet.fact("hardware", gpu.name());
   sheet.fact("layout", l.name());
@@ -133,7 +158,8 @@ TrainPlan plan_train(const ModelShape& shape, const Entry& gpu, const TrainOptio
   const dist::Schedule schedule = dist::make_schedule(l.schedule, static_cast<int>(l.stages()),
                                                       static_cast<int>(l.micro_batches()));
   dist::StepTimes times;
-  times.stages = stage_times(shape, l, gpu, schedule, options.phases, sheet);
+  times.stages =
+      stage_times(shape, l, gpu, schedule, options.phases, imbalance_of(shape, options), sheet);
   times.communication = message_seconds(shape, l, rates);
   const std::vector<RankMemory> memory = rank_memory(shape, l, options.recipe);
   const dist::Simulation simulation = simulate(schedule, times);

@@ -41,9 +41,15 @@ near tokens_per_s_node 14800 0.15
 near user_tokens_per_s 21 0.15
 ok plan prefill "${v3[@]}" --cache-hit 0.563 --json
 near tokens_per_s_node 73700 0.15
-ok plan train "${v3[@]}" --json
+ok plan train "${v3[@]}" --other-gpu-hours 124e3 --json
 near step_s 19.926 0.05
 near mfu_causal 0.3894 0.05
+near mfu_non_causal 0.4373 0.05
+near tokens_per_day 272.8e9 0.03
+near gpu_hours_per_trillion_tokens 180e3 0.03
+near cost 5.576e6 0.03
+ok plan train "${v3[@]}" --expert-imbalance 1 --json
+near step_s 19.048 0.0001
 ok plan train "${v3[@]}" --phases 1F=1.13,1B=1.99,1W=0.48,1F1B=13.95 --other-gpu-hours 124e3 --json
 near step_s 19.926 0.05
 near tokens_per_day 272.8e9 0.03
@@ -55,6 +61,8 @@ near total_gib 60 0.25
 # --- readable, explained, drawn ---
 ok plan train "${v3[@]}" --explain --svg step.svg
 grep -q '  = ' out && grep -q '^assumptions:' out || fail "nothing explained: $(head -5 out)"
+grep -q "busiest GPU's experts: 1.1 times the mean" out || fail "no imbalance in: $(cat out)"
+grep -q 'of experts 1.1 x 8 routed + 1 shared' out || fail "no imbalance explained: $(cat out)"
 ok plan memory "${v3[@]}" --svg memory.svg
 ok plan search "${v3[@]}" --max-tp 1 --schedule dualpipe --svg search.svg --json
 json feasible pareto assumptions
@@ -90,6 +98,15 @@ refuses 2 '--expert-imbalance has no influence' plan prefill --model llama-3.1-8
   --ep 1 --redundant-experts 0 --expert-imbalance 2
 refuses 2 '--svg' plan decode "${v3[@]}" --network-limit --svg limit.svg
 refuses 2 '1F1B' plan train "${v3[@]}" --phases 1F=1
+refuses 2 '--phases' plan train "${v3[@]}" --expert-imbalance 1.2 \
+  --phases 1F=1.13,1B=1.99,1W=0.48,1F1B=13.95
+refuses 2 '--expert-imbalance has no influence: EP 1' plan train "${v3[@]}" --ep 1 \
+  --expert-imbalance 1.2
+refuses 2 '--expert-imbalance has no influence: llama' plan train --model llama-3.1-8b \
+  --hardware h800 --ep 1 --expert-imbalance 1.2
+refuses 2 '--expert-imbalance has no influence: llama' plan search --model llama-3.1-8b \
+  --hardware h800 --expert-imbalance 1.2
+refuses 2 '--expert-imbalance' plan train "${v3[@]}" --expert-imbalance 0.9
 refuses 1 'nearest is 64' plan memory "${v3[@]}" --ep 60
 refuses 1 'nearest is 15360' plan train "${v3[@]}" --batch 15361
 printf '[gpu.x]\nnic_gb_s = { value = 25 }\n' >bad.toml

@@ -27,6 +27,21 @@ TEST(Search, FindsTheReportsLayoutAmongTheFeasible) {
   EXPECT_TRUE(result.candidates.front().pareto);
 }
 
+TEST(Search, PlansStepsWithTheGivenImbalance) {
+  const Catalogue catalogue = Catalogue::built_in();
+  SearchOptions options = narrow();
+  options.expert_imbalance = 1.3;
+  Worksheet sheet;
+  const SearchResult result =
+      search_layouts(model_shape("deepseek-v3"), catalogue.gpu("h800"), options, sheet);
+  const Candidate& fastest = result.candidates.front();
+  TrainOptions train;
+  train.layout = fastest.layout;
+  train.expert_imbalance = 1.3;
+  EXPECT_EQ(plan_train(model_shape("deepseek-v3"), catalogue.gpu("h800"), train, sheet).step,
+            fastest.plan.step);
+}
+
 TEST(Search, ParetoPointsDominateEachOtherInNothing) {
   const Catalogue catalogue = Catalogue::built_in();
   Worksheet sheet;
