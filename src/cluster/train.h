@@ -8,18 +8,17 @@
 
 namespace fathom::cluster {
 
-/// Assumed: chosen so that what follows from one layer's profile matches ISCA Table 4; from 1.07 on
-/// tokens a day are within 3% of it, up to 1.14 the first GPU's forwards within 5%. The loads of
-/// that run are not published. Loss-free balancing left 1.04 over a validation set on
-/// smaller models (Wang et al. 2024, Table 2); within a micro-batch they are less even (DeepSeek-V3
-/// report, 4.5.3).
+/// Assumed: chosen so that what follows from one layer's profile, which had balanced experts,
+/// matches ISCA Table 4. From 1.07 on tokens a day are within 3% of it, up to 1.14 the first GPU's
+/// forwards within 5%. The loads of that run are not published.
 inline constexpr double kTrainingImbalance = 1.1;
 
 struct TrainOptions {
   Layout layout;
   /// Totals of a step to take the layers' times from, instead of the hardware's profile.
   std::optional<PhaseTimes> phases;
-  /// Load of the GPU whose experts are busiest, over the mean; 1 or more. Only of the profile.
+  /// Load of the GPU whose experts are busiest, over the mean; 1 or more. Without influence where
+  /// phases are given, without experts, and for EP 1.
   double expert_imbalance = kTrainingImbalance;
   double tokens = 14.8e12;     ///< to train on
   double other_gpu_hours = 0;  ///< of other stages, added to the cost
