@@ -100,6 +100,16 @@ class Binder {
     bind(info, tensor->name, matrix, p);
   }
 
+  /// Of a layer whose kv_b_proj was taken from two halves: these, in place.
+  void take_absorbed(int64_t layer, MlaWeights& w) const {
+    const std::string prefix = fmt::format("blk.{}.attn_", layer);
+    const GgufTensor* k_b = reader_.find(prefix + "k_b.weight");
+    const GgufTensor* v_b = reader_.find(prefix + "v_b.weight");
+    if (!k_b || !v_b) return;
+    w.absorbed_key = reader_.matrix(*k_b);
+    w.absorbed_value = reader_.matrix(*v_b);
+  }
+
   void report_unknown() {
     for (const std::string& name : reader_.names()) {
       const bool unused = name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd") ||
@@ -218,6 +228,9 @@ void bind_gguf(const GgufReader& reader, const ModelConfig& config, ModelWeights
   if (config.tie_word_embeddings) weights.lm_head = weights.embed_tokens;
   binder.report_unknown();
   binder.throw_problems(source);
+  int64_t layer = 0;
+  for (BlockWeights& w : weights.layers) binder.take_absorbed(layer++, w.self_attn);
+  for (MtpWeights& w : weights.mtp) binder.take_absorbed(layer++, w.block.self_attn);
 }
 
 }  // namespace fathom

@@ -49,20 +49,35 @@ std::vector<int64_t> equal_groups(int64_t groups, int64_t rows) {
 AbsorbedAttention::AbsorbedAttention(Context& ctx, const MlaWeights& weights,
                                      const kernels::MlaShape& shape)
     : w_(weights), shape_(shape) {
-  const kernels::GemmInput kv_b_XC = weights.kv_b_proj.operand();
-  const int64_t latent = kv_b_XC.cols();
+  if (weights.absorbed_key.values)
+    use_stored(weights.absorbed_key, weights.absorbed_value);
+  else
+    derive(ctx, weights.kv_b_proj.operand());
+}
+
+void AbsorbedAttention::derive(Context& ctx, const kernels::GemmInput& kv_b_XC) {
+  const int64_t latent = kv_b_XC.cols(), heads = shape_.heads, nope = shape_.nope_dim;
   const bool f32 = kv_b_XC.values.dtype == DType::kF32;
-  w_uk_XN_ = Tensor(f32 ? DType::kF32 : DType::kBF16, {shape.heads * latent, shape.nope_dim});
-  const Tensor eye_NN = identity(shape.nope_dim);
-  const Tensor w_uk_NC(DType::kF32, {shape.nope_dim, latent});
-  for (int64_t h = 0; h < shape.heads; ++h) {
-    const int64_t row = h * (shape.nope_dim + shape.v_dim);
+  w_uk_XN_ = Tensor(f32 ? DType::kF32 : DType::kBF16, {heads * latent, nope});
+  const Tensor eye_NN = identity(nope);
+  const Tensor w_uk_NC(DType::kF32, {nope, latent});
+  for (int64_t h = 0; h < heads; ++h) {
+    const int64_t row = h * (nope + shape_.v_dim);
     const TensorView w_uk_CN = w_uk_XN_.view().row_range(h * latent, latent);
     // A product with the identity is an exact transposition.
-    kernels::decode_weights(ctx, kv_b_XC.row_range(row, shape.nope_dim), w_uk_NC);
+    kernels::decode_weights(ctx, kv_b_XC.row_range(row, nope), w_uk_NC);
     kernels::gemm_tn(ctx, w_uk_NC, eye_NN, w_uk_CN, {kernels::GemmPrecision::kF32, false});
     w_uk_H_.push_back(w_uk_CN);
-    w_uv_H_.push_back(kv_b_XC.row_range(row + shape.nope_dim, shape.v_dim));
+    w_uv_H_.push_back(kv_b_XC.row_range(row + nope, shape_.v_dim));
+  }
+}
+
+void AbsorbedAttention::use_stored(const kernels::GemmInput& key_XN,
+                                   const kernels::GemmInput& value_XC) {
+  const int64_t latent = value_XC.cols();
+  for (int64_t h = 0; h < shape_.heads; ++h) {
+    w_uk_H_.push_back(key_XN.row_range(h * latent, latent));
+    w_uv_H_.push_back(value_XC.row_range(h * shape_.v_dim, shape_.v_dim));
   }
 }
 

@@ -14,7 +14,8 @@ namespace fathom {
 /// A token's result does not depend on the other tokens of the pass.
 class AbsorbedAttention {
  public:
-  /// Derives (W_h^UK)ᵀ, whose rows a matrix product can stream. The weights must outlive this.
+  /// Derives (W_h^UK)ᵀ, whose rows a matrix product can stream, unless the weights have it. They
+  /// must outlive this.
   AbsorbedAttention(Context& ctx, const MlaWeights& weights, const kernels::MlaShape& shape);
 
   /// residual_TD (F32) += W^O · attention. The layer's cache holds the tokens of p already.
@@ -22,11 +23,13 @@ class AbsorbedAttention {
                TensorView residual_TD) const;
 
  private:
+  void derive(Context& ctx, const kernels::GemmInput& kv_b_XC);
+  void use_stored(const kernels::GemmInput& key_XN, const kernels::GemmInput& value_XC);
   TensorView attend(const CachedPass& pass, int64_t layer, const MlaProjections& p) const;
 
   const MlaWeights& w_;
   kernels::MlaShape shape_;
-  Tensor w_uk_XN_;                          ///< [H·C, nope]
+  Tensor w_uk_XN_;                          ///< [H·C, nope], if derived
   std::vector<kernels::GemmInput> w_uk_H_;  ///< (W_h^UK)ᵀ [C, nope]
   std::vector<kernels::GemmInput> w_uv_H_;  ///< W_h^UV [v, C]
 };

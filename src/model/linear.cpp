@@ -119,18 +119,22 @@ void linear_backward_weight(const Pass& pass, const Parameter& w, LinearOperand&
   kernels::gemm_tn(pass.ctx, dy_TN.with(w), x_TK.with(w), w.grad, {pass.precision, true});
 }
 
-std::vector<GemmInput> LinearGroups::operands() const {
-  std::vector<GemmInput> all;
-  all.reserve(weights.size());
-  for (const Parameter* w : weights) all.push_back(w->operand());
-  return all;
+LinearGroups::Operands LinearGroups::operands() const {
+  Operands with_rows{{}, {0}};
+  for_groups(*this, [&](const Parameter& w, int64_t begin, int64_t rows) {
+    with_rows.weights.push_back(w.operand());
+    with_rows.offsets.push_back(begin + rows);
+  });
+  return with_rows;
 }
 
 void grouped_linear_forward(const Pass& pass, const LinearGroups& groups, LinearOperand& x_SK,
                             TensorView y_SN, bool accumulate) {
-  if (!is_emulated(pass, groups.front()))
-    return kernels::grouped_gemm_nt(pass.ctx, x_SK.with(groups.front()), groups.operands(), y_SN,
-                                    groups.offsets, {pass.precision, accumulate});
+  if (!is_emulated(pass, groups.front())) {
+    const auto [weights, offsets] = groups.operands();
+    return kernels::grouped_gemm_nt(pass.ctx, x_SK.with(groups.front()), weights, y_SN, offsets,
+                                    {pass.precision, accumulate});
+  }
   for_groups(groups, [&](const Parameter& w, int64_t begin, int64_t rows) {
     LinearOperand x = x_SK.row_range(begin, rows);
     linear_forward(pass, w, x, y_SN.row_range(begin, rows), accumulate);
@@ -139,9 +143,11 @@ void grouped_linear_forward(const Pass& pass, const LinearGroups& groups, Linear
 
 void grouped_linear_backward_input(const Pass& pass, const LinearGroups& groups,
                                    LinearOperand& dy_SN, TensorView dx_SK, bool accumulate) {
-  if (!is_emulated(pass, groups.front()))
-    return kernels::grouped_gemm_nn(pass.ctx, dy_SN.with(groups.front()), groups.operands(), dx_SK,
-                                    groups.offsets, {pass.precision, accumulate});
+  if (!is_emulated(pass, groups.front())) {
+    const auto [weights, offsets] = groups.operands();
+    return kernels::grouped_gemm_nn(pass.ctx, dy_SN.with(groups.front()), weights, dx_SK, offsets,
+                                    {pass.precision, accumulate});
+  }
   for_groups(groups, [&](const Parameter& w, int64_t begin, int64_t rows) {
     LinearOperand dy = dy_SN.row_range(begin, rows);
     linear_backward_input(pass, w, dy, dx_SK.row_range(begin, rows), accumulate);

@@ -69,7 +69,12 @@ struct LinearGroups {
   kernels::GroupOffsets offsets;
 
   const Parameter& front() const { return *weights.front(); }
-  std::vector<kernels::GemmInput> operands() const;
+  struct Operands {
+    std::vector<kernels::GemmInput> weights;
+    std::vector<int64_t> offsets;
+  };
+  /// Of the Linears that have rows: few of many experts, when few tokens are decoded.
+  Operands operands() const;
 };
 
 void grouped_linear_forward(const Pass& pass, const LinearGroups& groups, LinearOperand& x_SK,

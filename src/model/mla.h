@@ -18,6 +18,9 @@ struct MlaWeights {
   Parameter kv_a_layernorm;      ///< [C]
   Parameter kv_b_proj;           ///< [H·(nope+v), C]: per head W^UK rows, then W^UV rows
   Parameter o_proj;              ///< [D, H·v]
+  /// The halves of kv_b_proj as absorbed attention multiplies them, where a file holds them so:
+  /// [H·C, nope] per head W^UKᵀ, [H·v, C] per head W^UV. Empty: made of kv_b_proj.
+  kernels::GemmInput absorbed_key, absorbed_value;
 };
 
 /// Queries and the latent, before attention: computed the same way in training and with a cache.

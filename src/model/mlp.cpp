@@ -11,9 +11,11 @@ void gate_up_forward(const Pass& pass, const MlpGroups& groups, LinearOperand& x
   const LinearGroups gate = groups.linears(&MlpWeights::gate_proj);
   const LinearGroups up = groups.linears(&MlpWeights::up_proj);
   const int64_t width = groups.width();
-  if (!is_emulated(pass, gate.front()))
-    return kernels::grouped_gemm_nt_swiglu(pass.ctx, x_SD.with(gate.front()), gate.operands(),
-                                           up.operands(), out, groups.offsets, pass.precision);
+  if (!is_emulated(pass, gate.front())) {
+    const auto [gate_weights, offsets] = gate.operands();
+    return kernels::grouped_gemm_nt_swiglu(pass.ctx, x_SD.with(gate.front()), gate_weights,
+                                           up.operands().weights, out, offsets, pass.precision);
+  }
   grouped_linear_forward(pass, gate, x_SD, out.gate_up_MN2.col_range(0, width));
   grouped_linear_forward(pass, up, x_SD, out.gate_up_MN2.col_range(width, width));
   kernels::swiglu_forward(pass.ctx, out.gate_up_MN2, out.weight_M, out.act_MN, out.act_quantized);

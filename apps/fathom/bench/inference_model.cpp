@@ -42,6 +42,13 @@ void InferenceModel::count_bytes() {
     else if (config.tie_word_embeddings || info.name != "model.embed_tokens.weight")
       common_bytes_ += bytes;
   });
+  // What a file holds for absorbed attention is read instead.
+  for (const BlockWeights& layer : weights.layers) {
+    const MlaWeights& w = layer.self_attn;
+    if (w.absorbed_key.values)
+      common_bytes_ += static_cast<double>(w.absorbed_key.bytes() + w.absorbed_value.bytes() -
+                                           w.kv_b_proj.operand().bytes());
+  }
 }
 
 double InferenceModel::weight_bytes(int64_t tokens) const {

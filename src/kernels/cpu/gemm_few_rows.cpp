@@ -14,6 +14,8 @@ constexpr int64_t kMaxPieceBytes = 1 << 20;
 // Columns of a piece, in multiples that waste no part of a vector or tile. Rows of B as [K, N] are
 // read piece by piece: narrow ones would be too short to stream.
 constexpr int64_t kColumnUnit = 64;
+// The same of a matrix too narrow to give each thread such a piece: a router's.
+constexpr int64_t kNarrowUnit = 32;
 constexpr int64_t kMinRowPieceCols = 256;
 // Less than this, a microsecond or two, is done before another thread would have started.
 constexpr int64_t kSerialBytes = 64 << 10;
@@ -125,7 +127,9 @@ class FewRows {
 
   int64_t piece_cols(const GemmProblem& p, int64_t share) const {
     const int64_t pieces = std::max<int64_t>(bytes_of(p) / share, 1);
-    if (p.b.k_contiguous) return round_up(div_up(p.n, pieces), kColumnUnit);
+    if (p.b.k_contiguous)
+      return round_up(div_up(p.n, pieces),
+                      p.n < kColumnUnit * threads_ ? kNarrowUnit : kColumnUnit);
     const int64_t cols =
         std::clamp(div_up(p.n, pieces), kMinRowPieceCols, kernels_.stream->nn.max_cols);
     // As many for each thread, if there are enough.
