@@ -17,9 +17,11 @@ namespace {
 // exist (the others are zero bytes), and calls
 //   run(Index<v>, words, scale) for vectors v, v + 1, … that share a vector of scales: lane i of a
 //     product's sum over them belongs under lane i of scale
-//   offset(lanes) at most once: what to add for a sum over all activations of a unit of 32, which
-//     stands in lane sum_lane(unit) times kSumSign
-// element(v, w) is where in the step word w of vector v comes from.
+//   offset(lanes) at most once: what the sums of activations packed with the step are multiplied
+//     by
+// These sums are, as kSums says, of what meets each lane, times kSumFactor, and what a run's
+// products start from; or of kSummed elements each, where place_sum puts them. element(v, w) is
+// where in the step word w of vector v comes from.
 
 template <class F>
 constexpr auto lanes_of(F lane) {
@@ -38,41 +40,40 @@ inline constexpr auto kFourFold = lanes_of([](int i) { return i / 4; });
 template <int64_t kPair>
 inline constexpr auto kEightFold = lanes_of([](int i) { return 2 * kPair + i / 8; });
 
-/// BF16 of 0, 1, … 15 (first = -8: of -8 … 7), twice; of 0 … 31.
-inline __m512i codes_from(float first) {
-  return round_words(lane_numbers() + first, lane_numbers() + first);
+/// A code of less than eight bits is BF16 of kWordBias + code, made by putting it under the
+/// exponent of 128, where a mantissa counts in ones. What a product then has too much, kWordBias
+/// for each activation, is taken off by the sums of activations: no table, no shuffle.
+inline constexpr int kWordBias = 128;
+inline __m512i code_words(__m512i units, int mask) {
+  constexpr int kAndOr = 0xea;  // a & b | c
+  return _mm512_ternarylogic_epi32(units, _mm512_set1_epi16(static_cast<int16_t>(mask)),
+                                   _mm512_set1_epi16(0x4300), kAndOr);
 }
-inline __m512i five_bit_codes() {
-  return round_words(lane_numbers(), lane_numbers() + 16.0f);
+/// The four-bit codes of 64 bytes: words[i] are bits 4i to 4i + 3 of each 16-bit unit.
+inline void nibble_words(__m512i bytes, __m512i (&words)[4]) {
+  words[0] = code_words(bytes, 0xf);
+  words[1] = code_words(_mm512_maskz_srli_epi16(kWords, bytes, 4), 0xf);
+  words[2] = code_words(_mm512_maskz_srli_epi16(kWords, bytes, 8), 0xf);
+  words[3] = code_words(_mm512_maskz_srli_epi16(kWords, bytes, 12), 0xf);
+}
+/// 64 codes of a byte each: those of even bytes, then of odd ones.
+inline void byte_words(__m512i bytes, __m512i (&words)[2]) {
+  words[0] = code_words(bytes, 0xff);
+  words[1] = code_words(_mm512_maskz_srli_epi16(kWords, bytes, 8), 0xff);
 }
 
 /// The lower 32 bytes; GCC 12 warns of its own intrinsic.
 inline __m256i low_half(__m512i x) {
-  struct Halves {
-    __m256i low, high;
-  };
-  return __builtin_bit_cast(Halves, x).low;
+  return __builtin_shufflevector(x, x, 0, 1, 2, 3);
 }
 
-/// The 128 four-bit codes of 64 bytes, low halves first. A word's index into the table is the byte
-/// twice: bits above the fourth do not matter to a table that is there twice.
-inline void look_up_nibbles(__m512i bytes, __m512i table, __m512i (&words)[4]) {
-  const __m512i high = _mm512_maskz_srli_epi16(kWords, bytes, 4);
-  words[0] = look_up(table, _mm512_unpacklo_epi8(bytes, bytes));
-  words[1] = look_up(table, _mm512_unpackhi_epi8(bytes, bytes));
-  words[2] = look_up(table, _mm512_unpacklo_epi8(high, high));
-  words[3] = look_up(table, _mm512_unpackhi_epi8(high, high));
-}
+enum class Sums { kNone, kOfLanes, kPlaced };
 
 struct Steps128 {
   static constexpr int64_t kStep = 128, kVectors = 4;
-  static constexpr int sum_lane(int unit) { return unit; }
-  static constexpr float kSumSign = 1;
 };
 struct Steps256 {
   static constexpr int64_t kStep = 256, kVectors = 8;
-  static constexpr int sum_lane(int unit) { return 8 + unit; }
-  static constexpr float kSumSign = -1;
 };
 
 /// The scales and zero points of the four units of 32 elements of a step. x must outlive it.
@@ -90,7 +91,7 @@ class UnitScales {
 
   /// One scale for the step, in all lanes of `scales`, or those of its units in lanes 0 to 3.
   bool is_uniform() const { return steps_ > 0; }
-  bool has_offsets() const { return x_.zero.data != nullptr; }
+  bool has_zeros() const { return x_.zero.data != nullptr; }
 
   [[gnu::always_inline]] VecF scales(int64_t s, int64_t units) const {
     if (is_uniform()) return splat(one_scale(group_of_step(s)));
@@ -152,7 +153,14 @@ class UnitScales {
   int64_t steps_;           ///< in a group; none: groups are not whole steps
 };
 
-struct Int4CodeRow : Steps128 {
+/// Sums of the activations of each unit of 32.
+struct UnitSums {
+  static constexpr Sums kSums = Sums::kPlaced;
+  static constexpr int64_t kSummed = 32;
+  static void place_sum(int64_t unit, float sum, float* lanes) { lanes[unit] = sum; }
+};
+
+struct Int4CodeRow : Steps128, UnitSums {
   static constexpr int64_t kStepBytes = 64;
   static constexpr int element(int v, int w) {
     return 32 * (w / 8) + 16 * (v % 2) + 2 * (w % 8) + v / 2;
@@ -162,11 +170,16 @@ struct Int4CodeRow : Steps128 {
   template <class Run, class Offset>
   [[gnu::always_inline]] void step(const std::byte* from, int64_t s, int64_t units, Run run,
                                    Offset offset) const {
-    __m512i words[4];
-    look_up_nibbles(load_512(from), codes_from(-8), words);
+    const __m512i bytes = load_512(from), high = _mm512_maskz_srli_epi16(kWords, bytes, 4);
+    // BF16 of -8 … 7, twice: bits above the fourth of an index, a byte twice, do not matter.
+    const __m512i table = round_words(lane_numbers() - 8.0f, lane_numbers() - 8.0f);
+    const __m512i words[4] = {look_up(table, _mm512_unpacklo_epi8(bytes, bytes)),
+                              look_up(table, _mm512_unpackhi_epi8(bytes, bytes)),
+                              look_up(table, _mm512_unpacklo_epi8(high, high)),
+                              look_up(table, _mm512_unpackhi_epi8(high, high))};
     const VecF scales = scales_.scales(s, units);
     run(Index<0>{}, words, scales_.is_uniform() ? scales : pick_lanes(scales, kFourFold));
-    if (scales_.has_offsets()) offset(scales_.offsets(s, units, scales));
+    if (scales_.has_zeros()) offset(scales_.offsets(s, units, scales));
   }
 
  private:
@@ -182,7 +195,7 @@ struct ByteSteps : Steps128 {
 };
 
 template <StorageFormat kFormat>
-struct Int8CodeRow : ByteSteps {
+struct Int8CodeRow : ByteSteps, UnitSums {
   static constexpr int64_t kStepBytes = 128;
 
   Int8CodeRow(const GemmOperand& x, int64_t r) : scales_(x, r) {}
@@ -197,7 +210,7 @@ struct Int8CodeRow : ByteSteps {
       run(Index<2 * pair>{}, words,
           scales_.is_uniform() ? scales : pick_lanes(scales, kEightFold<pair>));
     });
-    if (scales_.has_offsets()) offset(scales_.offsets(s, units, scales));
+    if (scales_.has_zeros()) offset(scales_.offsets(s, units, scales));
   }
 
  private:
@@ -211,6 +224,7 @@ struct Int8CodeRow : ByteSteps {
 
 struct Q8CodeRow : ByteSteps {
   static constexpr int64_t kBlockBytes = 34, kStepBytes = 4 * kBlockBytes;
+  static constexpr Sums kSums = Sums::kNone;
 
   Q8CodeRow(const GemmOperand&, int64_t) {}
   template <class Run, class Offset>
@@ -234,7 +248,11 @@ struct Q8CodeRow : ByteSteps {
 
 struct Q4CodeRow : Steps128 {
   static constexpr int64_t kStepBytes = 72;
-  static constexpr int element(int v, int w) { return 32 * (w / 8) + 8 * v + w % 8; }
+  static constexpr Sums kSums = Sums::kOfLanes;
+  static constexpr float kSumFactor = -(kWordBias + 8);
+  static constexpr int element(int v, int w) {
+    return 32 * (w / 8) + 16 * (v % 2) + 2 * (w % 8) + v / 2;
+  }
 
   Q4CodeRow(const GemmOperand&, int64_t) {}
   template <class Run, class Offset>
@@ -243,13 +261,16 @@ struct Q4CodeRow : Steps128 {
     // second load ends with.
     static constexpr auto kCodes = bytes_of([](int i) { return i / 16 * 18 + 2 + i % 16; });
     static constexpr auto kScales = bytes_of([](int i) { return i % 2 == 0 ? i / 8 * 9 : 0; });
-    const __m512i first = load_512(from), last = load_512(from + 8);
+    __m512i first = load_512(from);
+    asm("" : "+v"(first));  // one load for both permutations: it crosses a cache line
+    const __m512i last = load_512(from + 8);
     const __m512i bytes =
         _mm512_mask_permutexvar_epi8(last, 0xffffffffffff, load_512(kCodes.value), first);
     const __m512i halves = _mm512_maskz_permutexvar_epi16(kWords, load_512(kScales.value), first);
+    const VecF scales = _mm512_maskz_cvtph_ps(0xffff, low_half(halves));
     __m512i words[4];
-    look_up_nibbles(bytes, codes_from(-8), words);
-    run(Index<0>{}, words, _mm512_maskz_cvtph_ps(0xffff, low_half(halves)));
+    nibble_words(bytes, words);
+    run(Index<0>{}, words, scales);
   }
 };
 
@@ -257,12 +278,20 @@ struct Q4CodeRow : Steps128 {
 /// 4p + 1, 4p + 3 in the next two vectors, from 64 bytes of low and high halves.
 struct WithMinSteps : Steps256 {
   static constexpr int element(int v, int w) {
-    const int p = v / 4, lane = w / 8, group = 4 * p + lane / 2 * 2 + v / 2 % 2;
-    return 32 * group + 16 * (lane % 2) + 8 * (v % 2) + w % 8;
+    const int group = v / 4 * 4 + w / 16 * 2 + v / 2 % 2;
+    return 32 * group + 2 * (w % 16) + v % 2;
   }
   /// Lanes of scales_and_minima for vectors 2q and 2q + 1.
   template <int64_t q>
   static constexpr auto kGroups = lanes_of([](int i) { return q / 2 * 4 + i / 8 * 2 + q % 2; });
+
+  /// Sums meet scales_and_minima: minima are taken off too.
+  static constexpr Sums kSums = Sums::kPlaced;
+  static constexpr int64_t kSummed = 32;
+  static void place_sum(int64_t group, float sum, float* lanes) {
+    lanes[group] = -kWordBias * sum;
+    lanes[8 + group] = -sum;
+  }
 };
 
 struct Q4KCodeRow : WithMinSteps {
@@ -275,10 +304,10 @@ struct Q4KCodeRow : WithMinSteps {
     const VecF factors = scales_and_minima(from);
     unrolled<2>([&](auto p) {
       __m512i words[4];
-      look_up_nibbles(load_512(from + 16 + 64 * p), codes_from(0), words);
-      const __m512i first[2] = {words[0], words[1]}, second[2] = {words[2], words[3]};
-      run(Index<4 * p>{}, first, pick_lanes(factors, kGroups<2 * p>));
-      run(Index<4 * p + 2>{}, second, pick_lanes(factors, kGroups<2 * p + 1>));
+      nibble_words(load_512(from + 16 + 64 * p), words);
+      const __m512i low[2] = {words[0], words[2]}, high[2] = {words[1], words[3]};
+      run(Index<4 * p>{}, low, pick_lanes(factors, kGroups<2 * p>));
+      run(Index<4 * p + 2>{}, high, pick_lanes(factors, kGroups<2 * p + 1>));
     });
     offset(factors);
   }
@@ -299,7 +328,6 @@ struct Q5KCodeRow : WithMinSteps {
                                    Offset offset) const {
     const VecF factors = scales_and_minima(from);
     const __m512i fifths = _mm512_maskz_broadcast_i64x4(0xff, load_256(from + 16));
-    const __m512i table = five_bit_codes();
     unrolled<4>([&](auto index) {
       constexpr int64_t q = index;
       // The fifth bit of group j is bit j of the fifths: brought to bit 4.
@@ -312,31 +340,27 @@ struct Q5KCodeRow : WithMinSteps {
           _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kMove.value), fifths);
       const __m512i codes =
           join_bits(q % 2 ? _mm512_maskz_srli_epi16(kWords, nibbles, 4) : nibbles, moved, 0x1f);
-      const __m512i words[2] = {look_up(table, _mm512_unpacklo_epi8(codes, codes)),
-                                look_up(table, _mm512_unpackhi_epi8(codes, codes))};
+      __m512i words[2];
+      byte_words(codes, words);
       run(Index<2 * q>{}, words, pick_lanes(factors, kGroups<q>));
     });
     offset(factors);
   }
 };
 
-/// BF16 of x - 32, of which `shift` bits are left out.
-constexpr int byte_of_centred(int x, int shift) {
-  return static_cast<int>(__builtin_bit_cast(uint32_t, static_cast<float>(x - 32)) >> 16 >> shift);
-}
-inline constexpr auto kLowBytes = bytes_of([](int i) { return byte_of_centred(i, 0) & 255; });
-inline constexpr auto kHighBytes = bytes_of([](int i) { return byte_of_centred(i, 8); });
-
 /// Groups of 16 elements: four consecutive ones fill the 128-bit lanes of two vectors.
 struct Q6KCodeRow : Steps256 {
-  static constexpr int64_t kStepBytes = 210;
-  static constexpr int element(int v, int w) {
-    return 64 * (v / 2) + 16 * (w / 8) + 8 * (v % 2) + w % 8;
+  static constexpr int64_t kStepBytes = 210, kSummed = 16;
+  static constexpr Sums kSums = Sums::kPlaced;
+  static constexpr int element(int v, int w) { return 64 * (v / 2) + 2 * w + v % 2; }
+  static void place_sum(int64_t group, float sum, float* lanes) {
+    lanes[group] = -(kWordBias + 32) * sum;
   }
 
   Q6KCodeRow(const GemmOperand&, int64_t) {}
   template <class Run, class Offset>
-  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run, Offset) const {
+  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run,
+                                   Offset offset) const {
     const VecF scales = signed_lanes(from + 192) * half_at(bytes_at(from) + 208);
     unrolled<4>([&](auto index) {
       constexpr int64_t q = index;
@@ -351,11 +375,11 @@ struct Q6KCodeRow : Steps256 {
           _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kMove.value), upper);
       const __m512i codes =
           join_bits(q % 2 ? _mm512_maskz_srli_epi16(kWords, nibbles, 4) : nibbles, moved, 0x3f);
-      const __m512i low = _mm512_maskz_permutexvar_epi8(kBytes, codes, load_512(kLowBytes.value));
-      const __m512i high = _mm512_maskz_permutexvar_epi8(kBytes, codes, load_512(kHighBytes.value));
-      const __m512i words[2] = {_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)};
+      __m512i words[2];
+      byte_words(codes, words);
       run(Index<2 * q>{}, words, pick_lanes(scales, kGroups));
     });
+    offset(scales);
   }
 };
 

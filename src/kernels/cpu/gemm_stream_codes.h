@@ -5,6 +5,8 @@
 // are applied to sums. Each sum adds step by step along K whatever the number of rows. For files
 // compiled once per instruction set.
 
+#include <numeric>
+
 #include "kernels/cpu/gemm_codes_vbmi.h"
 #include "kernels/cpu/gemm_stream_source.h"
 
@@ -15,7 +17,7 @@ namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
 // A row of A as packed: words in the order of the format's codes, then for each step a vector with
-// the sums of its units, where the format asks for them.
+// the sums that the format asks for.
 constexpr int64_t kUnitElements = 32;
 
 inline int64_t code_row_bytes(int64_t k) {
@@ -27,48 +29,70 @@ inline int64_t packed_code_bytes(int64_t rows, int64_t k) {
   return (rows + rows % 2) * code_row_bytes(k);
 }
 
-inline bool needs_sums(const GemmOperand& b) {
-  return b.zero.data != nullptr || b.format == StorageFormat::kQ4_K ||
-         b.format == StorageFormat::kQ5_K;
+template <class Row>
+using StepWords = __m512i[Row::kVectors];
+
+/// Where the words of vector v come from, of those in natural vectors 2·pair and 2·pair + 1.
+struct alignas(64) Places {
+  int16_t word[32];
+  uint32_t here;
+};
+template <class Row>
+constexpr Places places_of(int v, int pair) {
+  Places p{};
+  for (int w = 0; w < 32; ++w) {
+    p.word[w] = static_cast<int16_t>(Row::element(v, w) % 64);
+    if (Row::element(v, w) / 64 == pair) p.here |= uint32_t{1} << w;
+  }
+  return p;
 }
 
-/// One step of a row of A, from natural order.
-template <class Row>
-void reorder_step(std::byte* words) {
-  BF16 natural[Row::kStep];
-  std::memcpy(natural, words, sizeof natural);
-  unrolled<Row::kStep / 8>([&](auto chunk) {
-    constexpr int v = chunk / 4, w = chunk % 4 * 8, first = Row::element(v, w);
-    std::byte* to = words + 16 * chunk;
-    if constexpr (Row::element(v, w + 7) == first + 7)
-      std::memcpy(to, natural + first, 16);
-    else
-      unrolled<8>([&](auto i) { std::memcpy(to + 2 * i, natural + Row::element(v, w + i), 2); });
+/// Vector v of the format's order.
+template <class Row, int v>
+__m512i ordered(const StepWords<Row>& natural) {
+  __m512i words = natural[0];
+  unrolled<Row::kVectors / 2>([&](auto pair) {
+    static constexpr Places kPlaces = places_of<Row>(v, pair);
+    const __m512i here =
+        _mm512_permutex2var_epi16(natural[2 * pair], load_512(kPlaces.word), natural[2 * pair + 1]);
+    words = _mm512_mask_mov_epi16(words, kPlaces.here, here);
   });
+  return words;
 }
 
-/// Sums of the units of a step in natural order, in the lanes where Row's offsets have them.
-template <class Row>
-VecF unit_sums(const std::byte* words) {
-  alignas(64) float lanes[16] = {};
+inline VecF pair_sums(VecF sum, __m512i words) {
   const __m512i ones = _mm512_set1_epi16(0x3f80);
-  for (int u = 0; u < Row::kStep / kUnitElements; ++u) {
-    const __m512i unit = load_512(words + u * kVectorBytes);
-    const VecF sum =
-        UnitBF16::multiply_add(VecF{}, bit_cast_vec<VecF>(unit), bit_cast_vec<VecF>(ones));
-    lanes[Row::sum_lane(u)] = Row::kSumSign * reduce_add(sum);
-  }
-  return load(lanes, Full{});
+  return UnitBF16::multiply_add(sum, bit_cast_vec<VecF>(words), bit_cast_vec<VecF>(ones));
 }
 
+/// The sums of activations that Row's offsets meet, of a step in natural order.
 template <class Row>
-void finish_code_row(bool with_sums, int64_t k, std::byte* row) {
-  std::byte* sums = row + word_row_bytes(k, WordPair::kElements);
-  for (int64_t begin = 0; begin < k; begin += Row::kStep, sums += kVectorBytes) {
-    std::byte* words = row + begin * 2;
-    if (with_sums) _mm512_storeu_ps(sums, unit_sums<Row>(words));
-    reorder_step<Row>(words);
+VecF sums_of_units(const StepWords<Row>& natural) {
+  constexpr int64_t kLanesOfSum = Row::kSummed / 2;
+  alignas(64) float sums[16] = {};
+  for (int64_t v = 0; v < Row::kVectors; ++v) {
+    alignas(64) float pairs[16];
+    store(pairs, pair_sums(VecF{}, natural[v]), Full{});
+    for (int64_t first = 0; first < 16; first += kLanesOfSum)
+      Row::place_sum((16 * v + first) / kLanesOfSum,
+                     std::accumulate(pairs + first, pairs + first + kLanesOfSum, 0.0f), sums);
   }
+  return load(sums, Full{});
+}
+
+/// Orders a step of a row of A, in place, and makes its sums.
+template <class Row>
+void finish_step(std::byte* words, std::byte* sums) {
+  __m512i natural[Row::kVectors];
+  unrolled<Row::kVectors>([&](auto v) { natural[v] = load_512(words + v * kVectorBytes); });
+  VecF of_lanes{};
+  unrolled<Row::kVectors>([&](auto v) {
+    const __m512i x = ordered<Row, v>(natural);
+    _mm512_storeu_si512(words + v * kVectorBytes, x);
+    of_lanes = pair_sums(of_lanes, x);
+  });
+  if constexpr (Row::kSums == Sums::kOfLanes) _mm512_storeu_ps(sums, of_lanes * Row::kSumFactor);
+  if constexpr (Row::kSums == Sums::kPlaced) _mm512_storeu_ps(sums, sums_of_units<Row>(natural));
 }
 
 inline void pack_for_codes(const GemmOperand& a, const GemmOperand& b, int64_t rows, int64_t k,
@@ -77,8 +101,11 @@ inline void pack_for_codes(const GemmOperand& a, const GemmOperand& b, int64_t r
   with_code_row(b.format, [&](auto type) {
     using Row = typename decltype(type)::type;
     for (int64_t m = 0; m < rows; ++m) {
-      pack_word_row<WordPair>(a, m, k, to + m * row_bytes);
-      finish_code_row<Row>(needs_sums(b), k, to + m * row_bytes);
+      std::byte* words = to + m * row_bytes;
+      pack_word_row<WordPair>(a, m, k, words);
+      std::byte* sums = words + word_row_bytes(k, WordPair::kElements);
+      for (int64_t s = 0; s * Row::kStep < k; ++s)
+        finish_step<Row>(words + s * Row::kVectors * kVectorBytes, sums + s * kVectorBytes);
     }
   });
   if (rows % 2) std::memset(to + rows * row_bytes, 0, static_cast<size_t>(row_bytes));
@@ -115,7 +142,12 @@ template <class Row, int64_t R>
                                             VecF (&sum)[R]) {
   const auto run = [&]<size_t kWords>(auto first, const __m512i(&words)[kWords], VecF scale) {
     VecF dots[R];
-    unrolled<R>([&](auto r) { dots[r] = VecF{}; });
+    unrolled<R>([&](auto r) {
+      if constexpr (Row::kSums == Sums::kOfLanes)
+        dots[r] = a.load_sums(r);
+      else
+        dots[r] = VecF{};
+    });
     unrolled<R* static_cast<int64_t>(kWords)>([&](auto i) {
       constexpr int64_t r = i % R, v = i / R;
       dots[r] =
