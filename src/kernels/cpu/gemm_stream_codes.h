@@ -226,8 +226,11 @@ class CodeDots {
     VecF sum[kStreams][R];
     unrolled<R * kStreams>([&](auto i) { sum[i / R][i % R] = VecF{}; });
     auto a = rows_at(0);
+    // Behind the last column of a stream, where those of a next block of as many columns would be.
+    const int64_t left = (gap - j) * x_.b.stride, next_block = (kStreams - 1) * gap * x_.b.stride;
     for (int64_t s = 0; s < steps_; ++s, a.advance()) {
-      for (int64_t c = 0; c < kStreams; ++c) prefetch(from[c] + kAhead);
+      const int64_t ahead = s * Row::kStepBytes + kAhead < left ? kAhead : kAhead + next_block;
+      for (int64_t c = 0; c < kStreams; ++c) prefetch(from[c] + ahead);
       unrolled<kStreams>([&](auto c) {
         add_step(weights[c], from[c], s, kUnits, a, sum[c]);
         from[c] += Row::kStepBytes;
