@@ -21,7 +21,7 @@ int64_t ceil_div(int64_t a, int64_t b) {
 /// the same order whatever else the call decodes and however many threads there are. More heads
 /// make work for threads themselves, and more to merge.
 int64_t segment_keys(int64_t heads) {
-  return std::clamp<int64_t>(heads / 16 * 256, 256, 2048);
+  return std::clamp<int64_t>(heads / 16 * 512, 512, 2048);
 }
 
 /// One head of one token of a [T, H, n] tensor, as a matrix of one row.
