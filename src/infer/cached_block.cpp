@@ -1,6 +1,18 @@
 #include "infer/cached_block.h"
 
 namespace fathom {
+namespace {
+
+int64_t experts_with_tokens(const MoeSaved& saved) {
+  const TensorView& offsets = saved.plan.offset_E1;
+  if (!offsets) return 0;
+  const int64_t* offset = offsets.as<int64_t>();
+  int64_t count = 0;
+  for (int64_t e = 0; e + 1 < offsets.elements(); ++e) count += offset[e] < offset[e + 1];
+  return count;
+}
+
+}  // namespace
 
 CachedBlock::CachedBlock(Context& ctx, const ModelConfig& config, const Block& block, int64_t layer)
     : config_(config),
@@ -9,11 +21,12 @@ CachedBlock::CachedBlock(Context& ctx, const ModelConfig& config, const Block& b
       absorbed_(ctx, block.weights().self_attn, block.mla().shape()),
       rebuilt_(block.weights().self_attn, block.mla().shape()) {}
 
-void CachedBlock::forward(const CachedPass& pass, TensorView residual_TD) const {
+int64_t CachedBlock::forward(const CachedPass& pass, TensorView residual_TD) const {
   const ArenaScope scope(pass.pass().ctx.arena);
   attention(pass, residual_TD);
   BlockSaved saved;
   block_.ffn(pass.pass(), residual_TD, {}, saved);
+  return experts_with_tokens(saved.moe);
 }
 
 void CachedBlock::attention(const CachedPass& cached, TensorView residual_TD) const {

@@ -13,7 +13,8 @@ class CachedBlock {
   CachedBlock(Context& ctx, const ModelConfig& config, const Block& block, int64_t layer);
 
   /// Writes the tokens of the pass to their caches and takes residual_TD (F32) through the layer.
-  void forward(const CachedPass& pass, TensorView residual_TD) const;
+  /// Returns how many routed experts had tokens.
+  int64_t forward(const CachedPass& pass, TensorView residual_TD) const;
 
  private:
   void attention(const CachedPass& pass, TensorView residual_TD) const;

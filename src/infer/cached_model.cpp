@@ -52,9 +52,10 @@ TensorView CachedModel::forward(TokenForm form, std::span<const Tokens> sequence
   const TensorView hidden_TD = pass.alloc_f32(std::ssize(token_T), model_.config().hidden_size);
   const ArenaScope scope(arena_);
   const TensorView residual_TD = model_.embed(pass, token_T);
+  experts_read_ = 0;
   for (int64_t l = 0; l < std::ssize(model_.layers()); ++l) {
     if (stop && stop()) return {};
-    layer(cached, l, residual_TD);
+    experts_read_ += layer(cached, l, residual_TD);
   }
   norm_forward(pass, model_.weights().norm, static_cast<float>(model_.config().rms_norm_eps),
                residual_TD, hidden_TD);

@@ -47,9 +47,12 @@ class CachedModel {
   /// what they held.
   TensorView forward(TokenForm form, std::span<const Tokens> sequences,
                      const std::function<bool()>& stop = {});
-  /// One layer: of the main model, or from num_hidden_layers on of the MTP modules.
-  void layer(const CachedPass& pass, int64_t layer, TensorView residual_TD) const {
-    layers_[static_cast<size_t>(layer)].forward(pass, residual_TD);
+  /// Routed experts that had tokens in the last forward(), of all layers.
+  int64_t experts_read() const { return experts_read_; }
+  /// One layer: of the main model, or from num_hidden_layers on of the MTP modules. Returns how
+  /// many routed experts had tokens.
+  int64_t layer(const CachedPass& pass, int64_t layer, TensorView residual_TD) const {
+    return layers_[static_cast<size_t>(layer)].forward(pass, residual_TD);
   }
   /// Logits F32 [T, V] of representations. A row does not depend on the others.
   void logits(ConstTensorView hidden_TD, TensorView logits_TV);
@@ -61,6 +64,7 @@ class CachedModel {
   Context packed_, streamed_;
   PagePool pages_;
   std::vector<CachedBlock> layers_;
+  int64_t experts_read_ = 0;
 };
 
 }  // namespace fathom

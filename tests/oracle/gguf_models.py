@@ -42,6 +42,8 @@ def random_blocks(shape, kind: Type, rng) -> np.ndarray:
     # Values are about scale * 32 * 16 (scale * 64 * 32 for Q6_K): keep them below 0.2.
     size_of_scale = 2e-3 if kind == Type.Q4_0 else 2e-4
     scale = (rng.uniform(0.5, 1.0, data.shape[:-1]) * size_of_scale).astype(np.float16)
+    if kind in (Type.Q4_0, Type.Q8_0):  # codes are not centred: all rows would share a direction
+        scale *= rng.choice(np.array([-1, 1], np.float16), scale.shape)
     halves = scale[..., None].view(np.uint8)
     if kind == Type.Q6_K:
         data[..., 208:210] = halves

@@ -124,7 +124,7 @@ class DecodeBench {
       caches_.emplace_back(cached_.pages());
       tokens_.push_back(random_tokens(m.config, o.new_tokens, static_cast<uint64_t>(b) + 2));
     }
-    for (SequenceCache& cache : caches_) fill(cache);
+    for (size_t b = 0; b < caches_.size(); ++b) fill(caches_[b], b + 2);
   }
 
   void measure() {
@@ -133,7 +133,8 @@ class DecodeBench {
     const int64_t middle = context_ + o_.new_tokens / 2;
     const double cache = static_cast<double>(m_.config.num_hidden_layers * middle *
                                              cached_.pages().layout().row.row_bytes());
-    const double bytes = m_.weight_bytes(std::ssize(caches_)) + batch * cache;
+    const double experts = decode();
+    const double bytes = m_.weight_bytes_of(experts) + batch * cache;
     BenchCase row;
     row.name = "decode " + o_.model;
     row.shape =
@@ -148,6 +149,7 @@ class DecodeBench {
     row.details = [&](double seconds, Report& r) {
       add_parameters(r, m_.config);
       r.add("tokens_per_s", steps * batch / seconds);
+      r.add("experts_per_step", experts, fmt::format("{:.1f} in all layers", experts));
       r.add("bytes_per_step", bytes, fmt::format("{:.1f} MB", bytes / 1e6));
       r.add("bytes_per_token", bytes / batch, fmt::format("{:.1f} MB", bytes / batch / 1e6));
       add_memory(r, cached_.pages().allocated_bytes(),
@@ -157,11 +159,11 @@ class DecodeBench {
   }
 
  private:
-  void fill(SequenceCache& cache) {
+  void fill(SequenceCache& cache, uint64_t seed) {
     Context& ctx = run_.ctx();
     const ArenaScope scope(ctx.arena);
     const TensorView rows_TX = ctx.arena.alloc(DType::kF32, {kPageTokens, m_.config.cache_width()});
-    const Philox random(3);
+    const Philox random(seed);
     for (int64_t i = 0; i < rows_TX.elements(); ++i)
       rows_TX.as<float>()[i] = random.uniform(static_cast<uint64_t>(i)) * 2 - 1;
     const int64_t latent = m_.config.kv_lora_rank;
@@ -174,7 +176,9 @@ class DecodeBench {
       }
   }
 
-  void decode() {
+  /// Returns how many routed experts a step read, on average.
+  double decode() {
+    int64_t experts = 0;
     for (SequenceCache& cache : caches_) cache.set_length(context_);
     for (size_t t = 0; t < static_cast<size_t>(o_.new_tokens); ++t) {
       const ArenaScope scope(cached_.arena());
@@ -182,9 +186,11 @@ class DecodeBench {
       for (size_t b = 0; b < caches_.size(); ++b)
         parts.push_back({&caches_[b], std::span(tokens_[b]).subspan(t, 1)});
       const TensorView hidden_TD = cached_.forward(TokenForm::kStreamed, parts);
+      experts += cached_.experts_read();
       cached_.logits(hidden_TD,
                      cached_.arena().alloc(DType::kF32, {hidden_TD.rows(), m_.config.vocab_size}));
     }
+    return static_cast<double>(experts) / static_cast<double>(o_.new_tokens);
   }
 
   BenchRun& run_;

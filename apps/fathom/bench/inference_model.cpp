@@ -55,7 +55,17 @@ double InferenceModel::weight_bytes(int64_t tokens) const {
   if (config.n_routed_experts == 0) return common_bytes_;
   const double chosen = static_cast<double>(config.num_experts_per_tok) /
                         static_cast<double>(config.n_routed_experts);
-  return common_bytes_ + expert_bytes_ * (1 - std::pow(1 - chosen, static_cast<double>(tokens)));
+  return weight_bytes_of(experts() * (1 - std::pow(1 - chosen, static_cast<double>(tokens))));
+}
+
+double InferenceModel::weight_bytes_of(double read) const {
+  return common_bytes_ + (read > 0 ? expert_bytes_ * read / experts() : 0);
+}
+
+double InferenceModel::experts() const {
+  int64_t layers = 0;
+  for (int64_t l = 0; l < config.num_hidden_layers; ++l) layers += config.is_moe_layer(l);
+  return static_cast<double>(layers * config.n_routed_experts);
 }
 
 }  // namespace fathom::app

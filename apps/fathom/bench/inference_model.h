@@ -21,11 +21,14 @@ class InferenceModel {
   /// Bytes that so many tokens read of the weights, each once. A balanced router leaves an expert
   /// out with probability (1 - k/E)^tokens.
   double weight_bytes(int64_t tokens) const;
+  /// Those of a pass that reads so many routed experts, of all layers together.
+  double weight_bytes_of(double experts) const;
   const Transformer& model() const { return *model_; }
 
  private:
   void make_random();
   void count_bytes();
+  double experts() const;  ///< of all layers
 
   std::optional<StoredModel> stored_;
   std::optional<ModelStorage> random_;
