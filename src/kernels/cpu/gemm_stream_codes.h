@@ -1,7 +1,7 @@
 #pragma once
 
 // C = A·Bᵀ for a few rows of A and weights stored as codes with scales (BF16 products and byte
-// permutes): each block of codes is decoded once, in registers, for up to eight rows, and scales
+// permutes): each block of codes is decoded once, in registers, for up to four rows, and scales
 // are applied to sums. Each sum adds step by step along K whatever the number of rows. For files
 // compiled once per instruction set.
 
@@ -24,9 +24,8 @@ inline int64_t code_row_bytes(int64_t k) {
   const int64_t steps = (k + Steps128::kStep - 1) / Steps128::kStep;
   return word_row_bytes(k, WordPair::kElements) + steps * kVectorBytes;
 }
-/// Room for one row more where their number is odd: kernels of many rows come for even numbers.
 inline int64_t packed_code_bytes(int64_t rows, int64_t k) {
-  return (rows + rows % 2) * code_row_bytes(k);
+  return rows * code_row_bytes(k);
 }
 
 template <class Row>
@@ -108,7 +107,6 @@ inline void pack_for_codes(const GemmOperand& a, const GemmOperand& b, int64_t r
         finish_step<Row>(words + s * Row::kVectors * kVectorBytes, sums + s * kVectorBytes);
     }
   });
-  if (rows % 2) std::memset(to + rows * row_bytes, 0, static_cast<size_t>(row_bytes));
 }
 
 /// R rows of A: those of a step, kStep elements further for each.
@@ -161,40 +159,30 @@ template <class Row, int64_t R>
   column.step(from, s, units, run, offset);
 }
 
-/// For R rows from `row` on, of a block's columns.
-template <class Row, int64_t R>
+/// A block of columns as four streams, a quarter of it each: four columns side by side, their sums
+/// in registers all along K, for up to four rows at a time.
+template <class Row>
 class CodeDots {
  public:
-  CodeDots(const StreamBlock& x, int64_t row)
-      : x_(x), row_(row), row_bytes_(code_row_bytes(x.k)), steps_(x.k / Row::kStep) {}
+  explicit CodeDots(const StreamBlock& x)
+      : x_(x), row_bytes_(code_row_bytes(x.k)), steps_(x.k / Row::kStep) {}
 
-  /// One or two rows: four streams of columns, their sums in registers all along K.
-  void whole_columns() const {
+  void run() const {
     const int64_t quarter = std::max<int64_t>(x_.cols / kStreams, 1);
-    for (int64_t j = 0; j < quarter; ++j) four_columns(j, quarter);
-    for (int64_t j = quarter * kStreams; j < x_.cols; j += kStreams) four_columns(j, 1);
-  }
-
-  /// More rows: pieces of K of eight columns in turn, so that A's piece stays in L1.
-  void pieces() const {
-    const int64_t gap = std::max<int64_t>(x_.cols / kColumns, 1);
-    for (int64_t j = 0; j < gap; ++j) eight_columns(j, gap);
-    for (int64_t j = gap * kColumns; j < x_.cols; j += kColumns) eight_columns(j, 1);
+    for (int64_t j = 0; j < quarter; ++j) all_rows(j, quarter);
+    for (int64_t j = quarter * kStreams; j < x_.cols; j += kStreams) all_rows(j, 1);
   }
 
  private:
-  static constexpr int64_t kUnits = Row::kStep / kUnitElements, kColumns = 2 * kStreams;
-  // 32 KB of A.
-  static constexpr int64_t kPieceSteps = 16384 / R / Row::kStep;
-  static constexpr int64_t kPieceBytes = kPieceSteps * Row::kStepBytes;
-  // How far ahead of its use memory is asked for: in pieces whole ones, at least 768 bytes.
+  static constexpr int64_t kUnits = Row::kStep / kUnitElements, kRowsOfCodes = 4;
+  // How far ahead of its use memory is asked for.
   static constexpr int64_t kAhead = 2048, kLine = 64;
-  static constexpr int64_t kPiecesAhead = (767 + kPieceBytes) / kPieceBytes * kPieceBytes;
 
-  CodeRows<Row, R> rows_at(int64_t step) const {
-    const std::byte* row = x_.a + row_ * row_bytes_;
-    return {row + step * Row::kVectors * kVectorBytes,
-            row + word_row_bytes(x_.k, WordPair::kElements) + step * kVectorBytes, row_bytes_};
+  template <int64_t R>
+  CodeRows<Row, R> rows_at(int64_t row, int64_t step) const {
+    const std::byte* a = x_.a + row * row_bytes_;
+    return {a + step * Row::kVectors * kVectorBytes,
+            a + word_row_bytes(x_.k, WordPair::kElements) + step * kVectorBytes, row_bytes_};
   }
   /// Column j + c·gap of the block; the last one again beyond it.
   int64_t column(int64_t j) const { return x_.col + std::min(j, x_.cols - 1); }
@@ -207,101 +195,69 @@ class CodeDots {
     for (int64_t line = 0; line < Row::kStepBytes; line += kLine) __builtin_prefetch(p + line);
   }
 
+  void all_rows(int64_t j, int64_t gap) const {
+    const int64_t groups = (x_.rows + kRowsOfCodes - 1) / kRowsOfCodes;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t row = x_.rows * g / groups, end = x_.rows * (g + 1) / groups;
+      with_rows<kRowsOfCodes>(end - row, [&](auto rows) { four_columns<rows>(row, j, gap); });
+    }
+  }
+
   /// What is left of K after whole steps.
-  [[gnu::always_inline]] void add_rest(const Row& weights, int64_t column, VecF (&sum)[R]) const {
+  template <int64_t R>
+  [[gnu::always_inline]] void add_rest(const Row& weights, int64_t column, int64_t row,
+                                       VecF (&sum)[R]) const {
     const int64_t left = x_.k - steps_ * Row::kStep;
     if (left == 0) return;
     std::byte rest[Row::kStepBytes] = {};
     std::memcpy(rest, stored(column) + steps_ * Row::kStepBytes,
                 static_cast<size_t>(x_.b.bytes(left)));
-    add_step(weights, rest, steps_, (left + kUnitElements - 1) / kUnitElements, rows_at(steps_),
-             sum);
+    add_step(weights, rest, steps_, (left + kUnitElements - 1) / kUnitElements,
+             rows_at<R>(row, steps_), sum);
   }
 
-  /// Columns j, j + gap, …; those beyond the block are multiplied for nothing.
-  [[gnu::flatten]] void four_columns(int64_t j, int64_t gap) const {
+  /// Columns j, j + gap, … for R rows from `row` on; those beyond the block are multiplied for
+  /// nothing.
+  template <int64_t R>
+  [[gnu::flatten]] void four_columns(int64_t row, int64_t j, int64_t gap) const {
     const int64_t at[] = {column(j), column(j + gap), column(j + 2 * gap), column(j + 3 * gap)};
     const Row weights[] = {{x_.b, at[0]}, {x_.b, at[1]}, {x_.b, at[2]}, {x_.b, at[3]}};
     const std::byte* from[] = {stored(at[0]), stored(at[1]), stored(at[2]), stored(at[3])};
     VecF sum[kStreams][R];
     unrolled<R * kStreams>([&](auto i) { sum[i / R][i % R] = VecF{}; });
-    auto a = rows_at(0);
+    auto a = rows_at<R>(row, 0);
     // Behind the last column of a stream, where those of a next block of as many columns would be.
     const int64_t left = (gap - j) * x_.b.stride, next_block = (kStreams - 1) * gap * x_.b.stride;
     for (int64_t s = 0; s < steps_; ++s, a.advance()) {
       const int64_t ahead = s * Row::kStepBytes + kAhead < left ? kAhead : kAhead + next_block;
-      for (int64_t c = 0; c < kStreams; ++c) prefetch(from[c] + ahead);
+      if (row == 0)
+        for (int64_t c = 0; c < kStreams; ++c) prefetch(from[c] + ahead);
       unrolled<kStreams>([&](auto c) {
         add_step(weights[c], from[c], s, kUnits, a, sum[c]);
         from[c] += Row::kStepBytes;
       });
     }
-    unrolled<kStreams>([&](auto c) { add_rest(weights[c], at[c], sum[c]); });
+    unrolled<kStreams>([&](auto c) { add_rest(weights[c], at[c], row, sum[c]); });
     unrolled<R>([&](auto r) {
       const VecF of_row[] = {sum[0][r], sum[1][r], sum[2][r], sum[3][r]};
-      write_four(of_row, r, j, gap);
+      write_four(of_row, row + r, j, gap);
     });
   }
 
-  void eight_columns(int64_t j, int64_t gap) const {
-    VecF sum[kColumns][R] = {};
-    for (int64_t s = 0; s < steps_; s += kPieceSteps)
-      for (int64_t c = 0; c < kColumns; ++c)
-        add_piece(column(j + c * gap), s, std::min(s + kPieceSteps, steps_), sum[c]);
-    if (steps_ * Row::kStep < x_.k)
-      for (int64_t c = 0; c < kColumns; ++c) {
-        const int64_t at = column(j + c * gap);
-        add_rest(Row(x_.b, at), at, sum[c]);
-      }
-    for (int64_t r = 0; r < R && row_ + r < x_.rows; ++r)
-      for (int64_t first = 0; first < kColumns; first += kStreams) {
-        const VecF of_row[] = {sum[first][r], sum[first + 1][r], sum[first + 2][r],
-                               sum[first + 3][r]};
-        write_four(of_row, r, j + first * gap, gap);
-      }
-  }
-
-  [[gnu::flatten]] void add_piece(int64_t column, int64_t begin, int64_t end,
-                                  VecF (&sums)[R]) const {
-    VecF sum[R];
-    unrolled<R>([&](auto r) { sum[r] = sums[r]; });
-    const Row weights(x_.b, column);
-    const std::byte* from = stored(column) + begin * Row::kStepBytes;
-    auto a = rows_at(begin);
-    for (int64_t s = begin; s < end; ++s, from += Row::kStepBytes, a.advance()) {
-      prefetch(from + kPiecesAhead);
-      add_step(weights, from, s, kUnits, a, sum);
-    }
-    unrolled<R>([&](auto r) { sums[r] = sum[r]; });
-  }
-
-  void write_four(const VecF (&sum)[kStreams], int64_t r, int64_t j, int64_t gap) const {
+  void write_four(const VecF (&sum)[kStreams], int64_t row, int64_t j, int64_t gap) const {
     const Vec4 dots = reduce_four(sum);
-    float* out = x_.sums + (row_ + r) * x_.sums_stride;
+    float* out = x_.sums + row * x_.sums_stride;
     for (int64_t c = 0; c < kStreams && j + c * gap < x_.cols; ++c) out[j + c * gap] = dots[c];
   }
 
   const StreamBlock& x_;
-  const int64_t row_, row_bytes_, steps_;
+  const int64_t row_bytes_, steps_;
 };
 
-/// `rows` rows from `row` on, at most eight: those of an odd number above four and one more.
-template <class Row>
-void code_rows(const StreamBlock& x, int64_t row, int64_t rows) {
-  if (rows > 6) return CodeDots<Row, 8>(x, row).pieces();
-  if (rows > 4) return CodeDots<Row, 6>(x, row).pieces();
-  if (rows == 4) return CodeDots<Row, 4>(x, row).pieces();
-  if (rows == 3) return CodeDots<Row, 3>(x, row).pieces();
-  rows == 2 ? CodeDots<Row, 2>(x, row).whole_columns() : CodeDots<Row, 1>(x, row).whole_columns();
-}
-
 inline void code_dots(const StreamBlock& x) {
-  constexpr int64_t kMost = 8;
-  const int64_t first = x.rows <= kMost ? x.rows : (x.rows + 3) / 4 * 2;  // of two even halves
   with_code_row(x.b.format, [&](auto type) {
     using Row = typename decltype(type)::type;
-    code_rows<Row>(x, 0, first);
-    if (first < x.rows) code_rows<Row>(x, first, x.rows - first);
+    CodeDots<Row>(x).run();
   });
 }
 
