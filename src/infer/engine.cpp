@@ -206,10 +206,12 @@ void Engine::publish(Sequence& s) {
   const int64_t pages = std::min(settled, s.cache.length()) / kPageTokens;
   for (; s.published < pages; ++s.published) {
     const int64_t begin = s.published * kPageTokens, end = begin + kPageTokens;
+    const int32_t own = s.cache.pages()[static_cast<size_t>(s.published)];
     const auto next = prefixes_.insert(
         s.node, std::span(s.tokens).subspan(static_cast<size_t>(begin), kPageTokens),
-        end <= s.blocks_end ? TokenForm::kPacked : TokenForm::kStreamed,
-        s.cache.pages()[static_cast<size_t>(s.published)]);
+        end <= s.blocks_end ? TokenForm::kPacked : TokenForm::kStreamed, own);
+    // Where another sequence read the same before, its page is kept alone.
+    if (const int32_t page = prefixes_.page(next); page != own) s.cache.replace(s.published, page);
     prefixes_.pin(next);
     prefixes_.unpin(s.node);
     s.node = next;

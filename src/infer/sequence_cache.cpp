@@ -42,6 +42,15 @@ void SequenceCache::share(int32_t page) {
   length_ += kPageTokens;
 }
 
+void SequenceCache::replace(int64_t i, int32_t page) {
+  FATHOM_ASSERT((i + 1) * kPageTokens <= length_);
+  const auto at = static_cast<size_t>(i);
+  pool_->retain(page);
+  pool_->release(pages_[at]);
+  pages_[at] = page;
+  data_[at] = pool_->data(page);
+}
+
 bool SequenceCache::reserve(int64_t tokens) {
   while (room() < tokens) {
     const std::optional<int32_t> page = pool_->take();

@@ -25,6 +25,9 @@ class SequenceCache {
 
   /// Appends a full page of another sequence. The cache holds full pages only.
   void share(int32_t page);
+  /// Takes another sequence's page for number i, a full one of the same contents, and gives the own
+  /// back.
+  void replace(int64_t i, int32_t page);
   /// Makes room for `tokens` in all. False when the pool has no page left; those taken stay.
   bool reserve(int64_t tokens);
   /// Tokens there is room for.

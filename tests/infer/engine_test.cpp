@@ -288,6 +288,24 @@ TEST_F(EngineTest, TheCachesEndIsALengthAndNoError) {
   for (const auto& r : results_) EXPECT_EQ(r->finish_reason, FinishReason::kLength);
 }
 
+// Pages read twice are kept once: else a prompt would have to fit beside its former reading.
+TEST_F(EngineTest, ReadingAPromptAfreshNeedsNoMoreRoom) {
+  const TestModel model(config_, DType::kBF16, 1, kPositions);
+  for (const bool mtp : {false, true}) {
+    Engine e(*model, pool_, {.cache_tokens = 576, .mtp = mtp, .step_tokens = 256});
+    const auto prompt = random_tokens(config_, 520, 1);
+    const GenerateOptions options{
+        .max_new_tokens = 10, .ignore_eos = true, .drafts = mtp, .reuse_cache = false};
+    const GenerateResult first = generate(e, prompt, options);
+    EXPECT_EQ(first.ids.size(), 10u);
+    for (int again = 0; again < 2; ++again) {
+      const GenerateResult r = generate(e, prompt, options);
+      EXPECT_EQ(r.ids, first.ids);
+      EXPECT_EQ(r.reused_tokens, 0);
+    }
+  }
+}
+
 TEST_F(EngineTest, RequestsThatCannotBeServedAreErrors) {
   const TestModel model(config_, DType::kF32, 1, 100);
   EXPECT_THROW(Engine(*model, pool_, {.max_context = 101}), Error);

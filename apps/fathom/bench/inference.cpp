@@ -92,11 +92,12 @@ class PrefillBench {
 
  private:
   void read(Engine& engine, int64_t batch, int64_t count) const {
+    const auto is_whole = [](const GenerateResult& r) { FATHOM_ASSERT(r.ids.size() == 1); };
     for (int64_t b = 0; b < batch; ++b)
       engine.submit({random_tokens(m_.config, count, static_cast<uint64_t>(b)),
-                     {.max_new_tokens = 1, .reuse_cache = false},
+                     {.max_new_tokens = 1, .ignore_eos = true, .reuse_cache = false},
                      {},
-                     {}});
+                     is_whole});
     while (engine.step()) {
     }
   }
