@@ -325,6 +325,40 @@ TEST_F(CachedModelTest, LastModuleDraftsFurtherFromItsOwnRepresentation) {
   EXPECT_EQ(further(drafted), further(fresh));
 }
 
+/// The halves of kv_b_proj as GGUF files hold them; the whole becomes zeros.
+void split_kv_b(const ModelConfig& c, MlaWeights& w, std::vector<Tensor>& owned) {
+  const int64_t heads = c.num_attention_heads, latent = c.kv_lora_rank;
+  const int64_t nope = c.qk_nope_head_dim, v = c.v_head_dim;
+  Tensor key_XN(DType::kF32, {heads * latent, nope}), value_XC(DType::kF32, {heads * v, latent});
+  const float* from = w.kv_b_proj.weight.as<float>();
+  for (int64_t h = 0; h < heads; ++h, from += (nope + v) * latent) {
+    for (int64_t n = 0; n < nope; ++n)
+      for (int64_t i = 0; i < latent; ++i)
+        key_XN.as<float>()[(h * latent + i) * nope + n] = from[n * latent + i];
+    std::copy_n(from + nope * latent, v * latent, value_XC.as<float>() + h * v * latent);
+  }
+  w.absorbed_key = key_XN.view();
+  w.absorbed_value = value_XC.view();
+  owned.push_back(std::move(key_XN));
+  owned.push_back(std::move(value_XC));
+  owned.emplace_back(DType::kF32, std::initializer_list<int64_t>{heads * (nope + v), latent});
+  w.kv_b_proj.weight = owned.back();
+}
+
+TEST_F(CachedModelTest, HalvesOfKvBAreMultipliedAsTheFileHasThem) {
+  ModelStorage storage(config_, DType::kF32, false);
+  initialize(config_, storage.weights, 1);
+  ModelWeights split = storage.weights;
+  std::vector<Tensor> owned;
+  for (BlockWeights& layer : split.layers) split_kv_b(config_, layer.self_attn, owned);
+  const Transformer of_whole(config_, storage.weights, 128), of_halves(config_, split, 128);
+  const CacheOptions options{.precision = kF32, .cache_tokens = 128};
+  CachedModel whole(of_whole, pool_, options), halves(of_halves, pool_, options);
+  Reader expected(whole), actual(halves);
+  const auto tokens = random_tokens(config_, 70, 1);
+  EXPECT_EQ(actual.stream(tokens), expected.stream(tokens));
+}
+
 TEST_F(CachedModelTest, DraftsOfSeveralSequencesAreThoseOfEach) {
   config_.num_nextn_predict_layers = 2;
   const TestModel model(config_, DType::kBF16, 1);

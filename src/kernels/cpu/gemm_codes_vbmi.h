@@ -17,11 +17,9 @@ namespace {
 // exist (the others are zero bytes), and calls
 //   run(Index<v>, words, scale) for vectors v, v + 1, … that share a vector of scales: lane i of a
 //     product's sum over them belongs under lane i of scale
-//   offset(lanes) at most once: what the sums of activations packed with the step are multiplied
-//     by
-// These sums are, as kSums says, of what meets each lane, times kSumFactor, and what a run's
-// products start from; or of kSummed elements each, where place_sum puts them. element(v, w) is
-// where in the step word w of vector v comes from.
+//   offset(lanes) at most once: what the sums packed with a step of activations are multiplied by
+// Of what these are sums, kSums says. element(v, w) is where in the step word w of vector v comes
+// from.
 
 template <class F>
 constexpr auto lanes_of(F lane) {
@@ -67,7 +65,12 @@ inline __m256i low_half(__m512i x) {
   return __builtin_shufflevector(x, x, 0, 1, 2, 3);
 }
 
-enum class Sums { kNone, kOfLanes, kPlaced };
+/// The sums of activations that a step is packed with.
+enum class Sums {
+  kNone,
+  kOfLanes,  ///< of what meets each lane, times kSumFactor: what products of a run start from
+  kPlaced,   ///< of kSummed elements each, where place_sum puts them: for `offset`
+};
 
 struct Steps128 {
   static constexpr int64_t kStep = 128, kVectors = 4;
