@@ -6,7 +6,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "checkpoint/atomic_directory.h"
+#include "checkpoint/gguf_tokenizer.h"
 #include "checkpoint/model_io.h"
 #include "checkpoint/quantization_error.h"
 #include "held_out.h"
@@ -58,14 +60,22 @@ uint64_t write_quantized(Context& ctx, const StoredModel& source, const fs::path
       });
 }
 
-// Tokenizer, chat template, licence, model card: all that is neither weights nor their description.
-// Beside a GGUF file may lie anything: of that, the tokenizer.
-void copy_companions(const fs::path& model, const fs::path& out) {
-  if (is_gguf(model)) {
-    const fs::path beside = tokenizer_of(model.string());
-    if (fs::exists(beside / "tokenizer.json")) copy_tokenizer(beside, out);
-    return;
+// Beside a GGUF file may lie anything: of that, the tokenizer; else that of the file itself.
+void write_tokenizer_of_gguf(const fs::path& model, const fs::path& out) {
+  const fs::path beside = tokenizer_of(model.string());
+  if (fs::exists(beside / "tokenizer.json")) return copy_tokenizer(beside, out);
+  try {
+    if (const auto vocabulary = gguf_vocabulary(model))
+      return save_tokenizer(*vocabulary, model.string(), out);
+    log_warning("the file has no vocabulary: none is written", {{"model", model.string()}});
+  } catch (const Error& e) {
+    log_warning("no tokenizer is written", {{"model", model.string()}, {"reason", e.what()}});
   }
+}
+
+// Tokenizer, chat template, licence, model card: all that is neither weights nor their description.
+void copy_companions(const fs::path& model, const fs::path& out) {
+  if (is_gguf(model)) return write_tokenizer_of_gguf(model, out);
   for (const fs::directory_entry& entry : fs::directory_iterator(model)) {
     const std::string name = entry.path().filename().string();
     const bool replaced = name == "config.json" || name == "generation_config.json" ||

@@ -70,9 +70,13 @@ std::optional<GgufVocabulary> gguf_vocabulary(const std::map<std::string, GgufVa
   return v;
 }
 
-std::optional<Tokenizer> gguf_tokenizer(const std::filesystem::path& path) {
+std::optional<GgufVocabulary> gguf_vocabulary(const std::filesystem::path& path) {
   const GgufReader reader = GgufReader::open(path);
-  const auto vocabulary = gguf_vocabulary(reader.metadata(), reader.metadata_file(), path.string());
+  return gguf_vocabulary(reader.metadata(), reader.metadata_file(), path.string());
+}
+
+std::optional<Tokenizer> gguf_tokenizer(const std::filesystem::path& path) {
+  const auto vocabulary = gguf_vocabulary(path);
   if (!vocabulary) return std::nullopt;
   return Tokenizer::from_gguf(*vocabulary, path.string());
 }

@@ -13,6 +13,7 @@ namespace fathom {
 std::optional<GgufVocabulary> gguf_vocabulary(const std::map<std::string, GgufValue>& metadata,
                                               std::span<const std::byte> file,
                                               const std::string& source);
+std::optional<GgufVocabulary> gguf_vocabulary(const std::filesystem::path& path);
 /// The tokenizer that a GGUF file carries; nothing when it has none. Throws Error when it is of a
 /// kind that is not read.
 std::optional<Tokenizer> gguf_tokenizer(const std::filesystem::path& path);

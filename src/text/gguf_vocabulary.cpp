@@ -51,6 +51,10 @@ const std::vector<Patterns>& known_patterns() {
   return known;
 }
 
+[[noreturn]] void fail_at(const std::string& source, std::string_view key, std::string_view what) {
+  throw Error(fmt::format("{}: tokenizer.ggml.{}: {}", source, key, what), kUseTokenizer);
+}
+
 class Reader {
  public:
   Reader(const GgufVocabulary& vocabulary, const std::string& source)
@@ -60,14 +64,14 @@ class Reader {
     check_kind();
     read_tokens();
     read_merges();
-    for (const std::string& pattern : patterns())
+    for (const std::string& pattern : gguf_patterns(v_, source_))
       file_.split_steps.push_back({Regex(parse_regex(pattern))});
     return std::move(file_);
   }
 
  private:
   [[noreturn]] void fail(std::string_view key, std::string_view what) const {
-    throw Error(fmt::format("{}: tokenizer.ggml.{}: {}", source_, key, what), kUseTokenizer);
+    fail_at(source_, key, what);
   }
 
   void check_kind() const {
@@ -76,13 +80,6 @@ class Reader {
     if (!v_.types.empty() && v_.types.size() != v_.tokens.size())
       fail("token_type",
            fmt::format("has {} entries for {} tokens", v_.types.size(), v_.tokens.size()));
-  }
-
-  const std::vector<std::string>& patterns() const {
-    for (const Patterns& p : known_patterns())
-      if (p.pre == v_.pre) return p.list;
-    fail("pre",
-         fmt::format("\"{:.40}\" is not known; known are {}", v_.pre, known_gguf_patterns()));
   }
 
   int32_t type_of(size_t id) const {
@@ -145,6 +142,15 @@ std::string known_gguf_patterns() {
   for (const Patterns& p : known_patterns())
     names += fmt::format("{}{}", names.empty() ? "" : ", ", p.pre);
   return names;
+}
+
+const std::vector<std::string>& gguf_patterns(const GgufVocabulary& vocabulary,
+                                              const std::string& source) {
+  for (const Patterns& p : known_patterns())
+    if (p.pre == vocabulary.pre) return p.list;
+  fail_at(
+      source, "pre",
+      fmt::format("\"{:.40}\" is not known; known are {}", vocabulary.pre, known_gguf_patterns()));
 }
 
 TokenizerFile tokenizer_file_of(const GgufVocabulary& vocabulary, const std::string& source) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,10 +36,19 @@ struct GgufVocabulary {
 /// Values of `pre` whose patterns are known: those of DeepSeek's, Moonlight's and Kimi-K2's models.
 std::string known_gguf_patterns();
 
+/// The patterns that cut a text, in their order. Throws Error where `pre` is not known.
+const std::vector<std::string>& gguf_patterns(const GgufVocabulary& vocabulary,
+                                              const std::string& source);
+
 /// Checked as parse_tokenizer_json checks its file. Control and user-defined tokens are found in
 /// text as a whole. Throws Error naming `source`, the key and what to do.
 TokenizerFile tokenizer_file_of(const GgufVocabulary& vocabulary, const std::string& source);
 /// Its special tokens and chat template; from a vocabulary that tokenizer_file_of() has accepted.
 TokenizerConfig tokenizer_config_of(const GgufVocabulary& vocabulary, const std::string& source);
+
+/// The same tokenizer as tokenizer.json and tokenizer_config.json, written atomically; the
+/// directory is made. Throws Error as tokenizer_file_of() does.
+void save_tokenizer(const GgufVocabulary& vocabulary, const std::string& source,
+                    const std::filesystem::path& directory);
 
 }  // namespace fathom

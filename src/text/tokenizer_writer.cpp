@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "text/bpe_trainer.h"
 #include "text/byte_level.h"
+#include "text/gguf_vocabulary.h"
 #include "text/pre_tokenizer.h"
 
 namespace fathom {
@@ -54,9 +55,9 @@ Json byte_level() {
           {"use_regex", false}};
 }
 
-Json pre_tokenizer() {
+Json pre_tokenizer(const std::vector<std::string>& patterns) {
   Json steps = Json::array();
-  for (const std::string& pattern : deepseek_v3_patterns()) {
+  for (const std::string& pattern : patterns) {
     steps.push_back({{"type", "Split"},
                      {"pattern", {{"Regex", pattern}}},
                      {"behavior", "Isolated"},
@@ -67,16 +68,16 @@ Json pre_tokenizer() {
 }
 
 /// Puts the beginning-of-sentence token before a text (before each of two).
-Json post_processor() {
-  const auto bos = [](int type) {
-    return Json{{"SpecialToken", {{"id", kBosToken}, {"type_id", type}}}};
+Json post_processor(std::string_view token, int64_t id) {
+  const auto bos = [&](int type) {
+    return Json{{"SpecialToken", {{"id", token}, {"type_id", type}}}};
   };
   const auto text = [](const char* name, int type) {
     return Json{{"Sequence", {{"id", name}, {"type_id", type}}}};
   };
   Json tokens;
-  tokens[std::string(kBosToken)] = {
-      {"id", kBosToken}, {"ids", Json::array({0})}, {"tokens", Json::array({kBosToken})}};
+  tokens[std::string(token)] = {
+      {"id", token}, {"ids", Json::array({id})}, {"tokens", Json::array({token})}};
   return {{"type", "TemplateProcessing"},
           {"single", Json::array({bos(0), text("A", 0)})},
           {"pair", Json::array({bos(0), text("A", 0), bos(1), text("B", 1)})},
@@ -94,19 +95,10 @@ std::vector<std::string> spelled_bytes() {
   return spelled;
 }
 
-Json model(const TrainedBpe& bpe) {
-  Json::object_t vocab;  // a list of pairs: appending, unlike operator[], does not search it
-  const auto add = [&](std::string token) {
-    const size_t id = vocab.size();
-    vocab.push_back({std::move(token), id});
-  };
-  for (std::string_view token : {kBosToken, kEosToken, kPadToken}) add(std::string(token));
-  for (const std::string& token : spelled_bytes()) add(token);
-  for (const std::string& token : bpe.tokens) add(spell_bytes(token));
-  Json merges = Json::array();
-  for (const auto& [left, right] : bpe.merges) {
-    merges.push_back(spell_bytes(left) + " " + spell_bytes(right));
-  }
+/// By id. A list of pairs: appending, unlike operator[], does not search it.
+using Vocabulary = Json::object_t;
+
+Json model(Vocabulary vocab, Json merges) {
   return {{"type", "BPE"},
           {"dropout", nullptr},
           {"unk_token", nullptr},
@@ -118,37 +110,106 @@ Json model(const TrainedBpe& bpe) {
           {"merges", std::move(merges)}};
 }
 
-}  // namespace
+Json model(const TrainedBpe& bpe) {
+  Vocabulary vocab;
+  const auto add = [&](std::string token) {
+    const size_t id = vocab.size();
+    vocab.push_back({std::move(token), id});
+  };
+  for (std::string_view token : {kBosToken, kEosToken, kPadToken}) add(std::string(token));
+  for (const std::string& token : spelled_bytes()) add(token);
+  for (const std::string& token : bpe.tokens) add(spell_bytes(token));
+  Json merges = Json::array();
+  for (const auto& [left, right] : bpe.merges) {
+    merges.push_back(spell_bytes(left) + " " + spell_bytes(right));
+  }
+  return model(std::move(vocab), std::move(merges));
+}
 
-std::string tokenizer_json(const TrainedBpe& bpe) {
+/// What fills holes of the ids is special too: tokenizer.json has no other place for a token that
+/// no merge makes.
+Json added_tokens(const GgufVocabulary& v) {
+  Json list = Json::array();
+  for (size_t i = 0; i < v.types.size(); ++i)
+    if (v.types[i] != GgufVocabulary::kNormal)
+      list.push_back(added_token(static_cast<int32_t>(i), v.tokens[i],
+                                 v.types[i] != GgufVocabulary::kUserDefined));
+  return list;
+}
+
+Json model(const GgufVocabulary& v) {
+  Vocabulary vocab;
+  for (const std::string& token : v.tokens) vocab.push_back({token, vocab.size()});
+  return model(std::move(vocab), v.merges);
+}
+
+std::string tokenizer_json(Json added, const std::vector<std::string>& patterns, Json post,
+                           Json model) {
   const Json file = {{"version", "1.0"},
                      {"truncation", nullptr},
                      {"padding", nullptr},
-                     {"added_tokens", added_tokens(bpe.vocab_size())},
+                     {"added_tokens", std::move(added)},
                      {"normalizer", nullptr},
-                     {"pre_tokenizer", pre_tokenizer()},
-                     {"post_processor", post_processor()},
+                     {"pre_tokenizer", pre_tokenizer(patterns)},
+                     {"post_processor", std::move(post)},
                      {"decoder", byte_level()},
-                     {"model", model(bpe)}};
+                     {"model", std::move(model)}};
   return file.dump(1) + "\n";
 }
 
-std::string tokenizer_config_json() {
-  const Json file = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                     {"add_bos_token", true},
-                     {"add_eos_token", false},
-                     {"bos_token", kBosToken},
-                     {"eos_token", kEosToken},
-                     {"pad_token", kPadToken},
-                     {"clean_up_tokenization_spaces", false},
-                     {"chat_template", kChatTemplate}};
+std::string tokenizer_config_json(const TokenizerConfig& config) {
+  Json file = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+               {"clean_up_tokenization_spaces", false}};
+  const auto put = [&](const char* key, const auto& value) {
+    if (value) file[key] = *value;
+  };
+  put("add_bos_token", config.add_bos_token);
+  put("add_eos_token", config.add_eos_token);
+  put("bos_token", config.bos_token);
+  put("eos_token", config.eos_token);
+  put("pad_token", config.pad_token);
+  if (!config.chat_template.empty()) file["chat_template"] = config.chat_template;
   return file.dump(2) + "\n";
 }
 
-void save_tokenizer(const TrainedBpe& bpe, const std::filesystem::path& directory) {
+void write_files(const std::filesystem::path& directory, const std::string& tokenizer,
+                 const std::string& config) {
   make_directories(directory);
-  write_text_file(directory / "tokenizer.json", tokenizer_json(bpe));
-  write_text_file(directory / "tokenizer_config.json", tokenizer_config_json());
+  write_text_file(directory / "tokenizer.json", tokenizer);
+  write_text_file(directory / "tokenizer_config.json", config);
+}
+
+}  // namespace
+
+std::string tokenizer_json(const TrainedBpe& bpe) {
+  return tokenizer_json(added_tokens(bpe.vocab_size()), deepseek_v3_patterns(),
+                        post_processor(kBosToken, 0), model(bpe));
+}
+
+std::string tokenizer_config_json() {
+  return tokenizer_config_json({.add_bos_token = true,
+                                .add_eos_token = false,
+                                .bos_token = std::string(kBosToken),
+                                .eos_token = std::string(kEosToken),
+                                .pad_token = std::string(kPadToken),
+                                .chat_template = std::string(kChatTemplate),
+                                .added_tokens = {}});
+}
+
+void save_tokenizer(const TrainedBpe& bpe, const std::filesystem::path& directory) {
+  write_files(directory, tokenizer_json(bpe), tokenizer_config_json());
+}
+
+void save_tokenizer(const GgufVocabulary& v, const std::string& source,
+                    const std::filesystem::path& directory) {
+  tokenizer_file_of(v, source);  // checks the vocabulary
+  const TokenizerConfig config = tokenizer_config_of(v, source);
+  Json post;
+  if (config.add_bos_token.value_or(false)) post = post_processor(*config.bos_token, *v.bos_id);
+  const std::string file =
+      tokenizer_json(added_tokens(v), gguf_patterns(v, source), std::move(post), model(v));
+  parse_tokenizer_json(file, source);  // what cannot be read back is not written
+  write_files(directory, file, tokenizer_config_json(config));
 }
 
 }  // namespace fathom

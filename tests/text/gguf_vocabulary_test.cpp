@@ -63,6 +63,35 @@ TEST(GgufVocabulary, GivesTheIdsOfTheFileItWasMadeFrom) {
   }
 }
 
+TEST(GgufVocabulary, IsWrittenAsTheTokenizerItIs) {
+  GgufVocabulary v = vocabulary_of("small");
+  v.tokens.push_back("[a hole]");
+  v.types.push_back(GgufVocabulary::kUnused);
+  const std::filesystem::path directory = testing::TempDir() + "gguf_vocabulary_test";
+  for (const char* pre : {"deepseek-v3", "deepseek-llm", "kimi-k2"})
+    for (const bool add_bos : {true, false}) {
+      v.pre = pre;
+      v.add_bos = add_bos;
+      save_tokenizer(v, "m.gguf", directory);
+      const Tokenizer gguf = Tokenizer::from_gguf(v, "m.gguf"),
+                      written = Tokenizer::load(directory);
+      EXPECT_EQ(written.vocab_size(), gguf.vocab_size());
+      EXPECT_EQ(written.chat_template(), gguf.chat_template());
+      EXPECT_EQ(written.eos_id(), gguf.eos_id());
+      for (uint32_t seed = 0; seed < 10; ++seed) {
+        const std::string text = random_text(seed, 2000, false);
+        for (const EncodeOptions options : {EncodeOptions{}, EncodeOptions{true, true}}) {
+          const std::vector<int32_t> ids = written.encode(text, options);
+          EXPECT_EQ(ids, gguf.encode(text, options));
+          EXPECT_EQ(written.decode(ids), gguf.decode(ids));
+        }
+      }
+    }
+  std::filesystem::remove_all(directory);
+  v.pre = "unknown";
+  EXPECT_THROW(save_tokenizer(v, "m.gguf", directory), Error);
+}
+
 TEST(GgufVocabulary, EveryKnownPatternCutsAndJoins) {
   GgufVocabulary v = vocabulary_of("small");
   for (const char* pre : {"deepseek-v3", "deepseek-llm", "deepseek-coder", "kimi-k2"}) {
