@@ -261,7 +261,7 @@ class DecodedDots {
 
 /// Whether weights of a format meet A as codes, in their order.
 template <class Unit>
-constexpr bool multiplies_codes(StorageFormat format) {
+constexpr bool multiplies_codes([[maybe_unused]] StorageFormat format) {
 #if defined(FATHOM_CODE_DOTS)
   return std::is_same_v<Unit, UnitBF16> && is_packed(format);
 #else
