@@ -47,7 +47,8 @@ TokenizerFile tokenizer_file_of(const GgufVocabulary& vocabulary, const std::str
 TokenizerConfig tokenizer_config_of(const GgufVocabulary& vocabulary, const std::string& source);
 
 /// The same tokenizer as tokenizer.json and tokenizer_config.json, written atomically; the
-/// directory is made. Throws Error as tokenizer_file_of() does.
+/// directory is made. Tokens that only fill holes of the ids become special ones. Throws Error as
+/// tokenizer_file_of() does, or for what a tokenizer.json cannot say.
 void save_tokenizer(const GgufVocabulary& vocabulary, const std::string& source,
                     const std::filesystem::path& directory);
 
