@@ -91,9 +91,10 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   const std::filesystem::path template_file = directory / "chat_template.jinja";
   if (std::filesystem::exists(template_file)) config.chat_template = read_text_file(template_file);
   const MappedFile mapped(file);
-  TokenizerFile parsed = file.extension() == ".model"
-                             ? parse_tiktoken_model(mapped.text(), file.string(), config)
-                             : parse_tokenizer_json(mapped.text(), file.string());
+  if (file.extension() == ".model")
+    return {parse_tiktoken_model(mapped.text(), file.string(), config), config, path.string()};
+  TokenizerFile parsed = parse_tokenizer_json(mapped.text(), file.string());
+  add_listed_tokens(parsed, config.added_tokens);
   return {std::move(parsed), std::move(config), path.string()};
 }
 
@@ -101,7 +102,9 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& source,
                                std::string_view config) {
   TokenizerConfig settings;
   if (!config.empty()) settings = parse_tokenizer_config(config, source + " (tokenizer_config)");
-  return {parse_tokenizer_json(json, source), std::move(settings), source};
+  TokenizerFile file = parse_tokenizer_json(json, source);
+  add_listed_tokens(file, settings.added_tokens);
+  return {std::move(file), std::move(settings), source};
 }
 
 Tokenizer Tokenizer::from_tiktoken(std::string_view ranks, const std::string& source,

@@ -367,6 +367,24 @@ TokenizerFile parse_tokenizer_json(std::string_view json, const std::string& sou
   return file;
 }
 
+void add_listed_tokens(TokenizerFile& file, std::vector<AddedToken> listed) {
+  std::sort(listed.begin(), listed.end(),
+            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  for (AddedToken& token : listed) {
+    const auto same = [&](const AddedToken& t) { return t.content == token.content; };
+    const auto known = std::find_if(file.added_tokens.begin(), file.added_tokens.end(), same);
+    if (known != file.added_tokens.end()) {
+      known->special |= token.special;
+      continue;
+    }
+    token.id = static_cast<int32_t>(file.bytes.size());
+    const auto [entry, fresh] = file.ids.try_emplace(token.content, token.id);
+    if (fresh) file.bytes.push_back(token.content);
+    token.id = entry->second;  // of the vocabulary's own, where it has the word
+    file.added_tokens.push_back(std::move(token));
+  }
+}
+
 TokenizerConfig parse_tokenizer_config(std::string_view json, const std::string& source) {
   const nlohmann::json document = parse_json(json, source);
   const JsonField root(document, source, "");

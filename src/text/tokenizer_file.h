@@ -33,13 +33,16 @@ struct TokenizerConfig {
   std::optional<bool> add_bos_token, add_eos_token;
   std::optional<std::string> bos_token, eos_token, pad_token;
   std::string chat_template;
-  /// added_tokens_decoder, by id: the special tokens of a tiktoken.model. A tokenizer.json has its
-  /// own list, which alone counts.
+  /// added_tokens_decoder: the special tokens of a tiktoken.model; what a tokenizer.json lacks of
+  /// them is added to it.
   std::vector<AddedToken> added_tokens;
 };
 
 /// Throw Error naming `source`, the field, its value and what to do.
 TokenizerFile parse_tokenizer_json(std::string_view json, const std::string& source);
+/// As transformers does with added_tokens_decoder: tokens that the file lacks are added in the
+/// order of their ids, but with the next free ones; one that it has becomes special if listed so.
+void add_listed_tokens(TokenizerFile& file, std::vector<AddedToken> listed);
 TokenizerConfig parse_tokenizer_config(std::string_view json, const std::string& source);
 
 }  // namespace fathom

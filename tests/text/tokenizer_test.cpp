@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "fixtures.h"
 
 namespace fathom {
@@ -158,6 +159,19 @@ TEST_P(TokenizerTest, IdsOutsideTheVocabularyAreErrors) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, TokenizerTest, testing::Values("small", "tiktoken", "v3"));
+
+// Expected ids are those of transformers' fast tokenizer on the same two files.
+TEST(AddedTokens, TokenizerConfigAddsWhatTheFileLacks) {
+  const std::string json = read_text_file(fixture("small/tokenizer.json"));
+  const Tokenizer plain = Tokenizer::from_json(json, "t");
+  const int32_t size = plain.vocab_size(), word = plain.encode("a")[0];
+  const Tokenizer t = Tokenizer::from_json(json, "t", R"({"added_tokens_decoder": {
+      "90000": {"content": "<|second|>", "special": true}, "80000": {"content": "<|first|>"},
+      "5": {"content": "a"}}})");
+  EXPECT_EQ(t.vocab_size(), size + 2);
+  EXPECT_EQ(t.encode("<|first|><|second|>a", kParse), (std::vector<int32_t>{size, size + 1, word}));
+  EXPECT_EQ(t.decode(t.encode("<|first|><|second|>", kParse), true), "<|first|>");
+}
 
 TEST(AddedTokens, EveryFlagActsAsInHuggingFace) {
   const nlohmann::json golden = fixture_json("added.json");
