@@ -143,7 +143,7 @@ std::string_view FieldReader::nearest_known(std::string_view name) const {
 
 void FieldReader::finish() {
   for (const auto& item : object_.items()) {
-    if (known_.contains(item.key())) continue;
+    if (known_.contains(item.key()) || item.value().is_null()) continue;  // null: as absent
     const std::string_view near = nearest_known(item.key());
     problems_.add(prefix_ + item.key(),
                   fmt::format("unknown field {}{}", brief(json(prefix_ + item.key())),

@@ -221,6 +221,8 @@ void read_eos(FieldReader& fields, ModelConfig& config) {
 void ignore_metadata(FieldReader& fields) {
   fields.ignore({"_name_or_path",
                  "name_or_path",
+                 "unsloth_fixed",
+                 "unsloth_version",
                  "auto_map",
                  "transformers_version",
                  "torch_dtype",

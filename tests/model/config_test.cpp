@@ -127,6 +127,14 @@ TEST(ConfigTest, ListOfEndTokens) {
   EXPECT_EQ(config.more_eos_token_ids, std::vector<int64_t>{128801});
 }
 
+TEST(ConfigTest, NullIsAsAbsentAndToolsMayMarkAFile) {
+  json document = parsed(kFixtures / "published-v3.json");
+  document["sliding_window"] = nullptr;
+  document["unsloth_fixed"] = true;
+  EXPECT_EQ(ModelConfig::from_json(document.dump(), "c.json"),
+            ModelConfig::from_file(kFixtures / "published-v3.json"));
+}
+
 TEST(ConfigTest, UnknownFieldGetsASuggestion) {
   json document = parsed(kFixtures / "published-v3.json");
   document["num_expert_per_tok"] = 8;
