@@ -1,6 +1,7 @@
 #include "checkpoint/safetensors.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -43,13 +44,30 @@ std::vector<fs::path> safetensors_files(const fs::path& directory) {
 void check_shard_names(const std::vector<fs::path>& files) {
   for (const fs::path& file : files) {
     unsigned k = 0, n = 0;
-    if (std::sscanf(file.filename().c_str(), "model-%5u-of-%5u.safetensors", &k, &n) != 2) continue;
+    if (std::sscanf(file.filename().c_str(), "model-%9u-of-%9u.safetensors", &k, &n) != 2) continue;
     if (files.size() != n) {
       fail(file.parent_path().string(),
            fmt::format("holds {} of the {} shards that {} belongs to, and no {}", files.size(), n,
                        file.filename().string(), kIndexName));
     }
   }
+}
+
+/// An interrupted download lacks many: all are named at once.
+void check_present(const fs::path& directory, const std::set<std::string>& files) {
+  constexpr size_t kShown = 8;
+  std::vector<std::string> missing;
+  for (const std::string& file : files)
+    if (!fs::exists(directory / file)) missing.push_back(file);
+  if (missing.empty()) return;
+  const size_t shown = std::min(missing.size(), kShown);
+  throw Error(
+      fmt::format(
+          "{}: {} of the {} files that {} names are missing: {}{}", directory.string(),
+          missing.size(), files.size(), kIndexName,
+          fmt::join(missing.begin(), missing.begin() + static_cast<ptrdiff_t>(shown), ", "),
+          missing.size() > shown ? fmt::format(" and {} more", missing.size() - shown) : ""),
+      "the checkpoint was not downloaded whole: get these files");
 }
 
 }  // namespace
@@ -85,8 +103,9 @@ ConstTensorView SafetensorsFile::view(std::string_view name) const {
   return view_of(*tensor, aligned ? data : aligned_copy(*tensor));
 }
 
-void SafetensorsFile::will_need(std::string_view name) const {
-  if (const TensorInfo* tensor = find(name)) file_.will_need(tensor->begin, tensor->bytes());
+void SafetensorsFile::will_need(std::string_view name, uint64_t at_most) const {
+  if (const TensorInfo* tensor = find(name))
+    file_.will_need(tensor->begin, std::min<uint64_t>(tensor->bytes(), at_most));
 }
 
 std::map<std::string, std::string> parse_safetensors_index(std::string_view text,
@@ -152,6 +171,7 @@ CheckpointReader CheckpointReader::open(const fs::path& path) {
     const auto weight_map = parse_safetensors_index(index.text(), index.path().string());
     std::set<std::string> files;
     for (const auto& [name, file] : weight_map) files.insert(file);
+    check_present(path, files);
     for (const std::string& file : files) reader.add(path / file);
     reader.check_index(weight_map);
     return reader;
@@ -174,9 +194,9 @@ ConstTensorView CheckpointReader::get(std::string_view name) const {
   return files_[it->second].view(name);
 }
 
-void CheckpointReader::will_need(std::string_view name) const {
+void CheckpointReader::will_need(std::string_view name, uint64_t at_most) const {
   const auto it = file_of_.find(std::string(name));
-  if (it != file_of_.end()) files_[it->second].will_need(name);
+  if (it != file_of_.end()) files_[it->second].will_need(name, at_most);
 }
 
 uint64_t CheckpointReader::bytes() const {

@@ -29,8 +29,8 @@ class SafetensorsFile {
   /// The tensor's data in the mapped file; Error when there is no such tensor. The format does not
   /// align data: a tensor that begins at an address its dtype cannot have is copied on first use.
   ConstTensorView view(std::string_view name) const;
-  /// Starts reading a tensor from disk without waiting for it.
-  void will_need(std::string_view name) const;
+  /// Starts reading a tensor, or its first `at_most` bytes, from disk without waiting for them.
+  void will_need(std::string_view name, uint64_t at_most = UINT64_MAX) const;
 
  private:
   struct Aligned {
@@ -57,7 +57,7 @@ class CheckpointReader {
   /// Error naming the checkpoint when there is no such tensor.
   ConstTensorView get(std::string_view name) const;
   /// SafetensorsFile::will_need.
-  void will_need(std::string_view name) const;
+  void will_need(std::string_view name, uint64_t at_most = UINT64_MAX) const;
   /// In the order of files and of their data.
   const std::vector<std::string>& names() const { return names_; }
   const std::vector<SafetensorsFile>& files() const { return files_; }

@@ -129,17 +129,28 @@ void WeightMatcher::take_fp8(const ParameterInfo& info, const Found& found, Para
 }
 
 int64_t WeightMatcher::group_of(const std::string& scale, int64_t columns, int64_t groups) {
-  const int64_t configured = config_.quantization->group_size;
+  const QuantizationConfig& q = *config_.quantization;
+  const int64_t configured = q.group_size > 0 ? (columns + q.group_size - 1) / q.group_size : 1;
+  if (q.uniform && groups != configured) {
+    problem(fmt::format("tensor {} has {} groups for {} columns, quantization_config needs {}",
+                        scale, groups, columns, configured));
+    return -1;
+  }
   int64_t group = 0;
   if (groups == 1) return 0;
-  if (configured > 0 && (columns + configured - 1) / configured == groups)
-    group = configured;
+  if (groups == configured)
+    group = q.group_size;
   else if (groups > 0 && columns % groups == 0)
     group = columns / groups;
   if (group > 0 && group % 32 == 0) return group;
   problem(fmt::format("tensor {} has {} groups for {} columns: groups are of a multiple of 32",
                       scale, groups, columns));
   return -1;
+}
+
+bool WeightMatcher::has_zero_point(const ParameterInfo& info) const {
+  const QuantizationConfig& q = *config_.quantization;
+  return (q.uniform && !q.symmetric) || find(info.name + "_zero_point");
 }
 
 void WeightMatcher::take_packed(const ParameterInfo& info, const Found& packed, Parameter& p) {
@@ -153,15 +164,14 @@ void WeightMatcher::take_packed(const ParameterInfo& info, const Found& packed, 
   if (scale && scale.tensor->shape.size() == 2)
     layout.group = group_of(scale.tensor->name, cols, scale.tensor->shape[1]);
   if (layout.group < 0) return;
-  const Found zero_point = find(info.name + "_zero_point");
-  layout.symmetric = !zero_point;
+  layout.symmetric = !has_zero_point(info);
   const std::vector<TensorSpec> specs = layout.tensors(info.name, DType::kBF16);
   const Found codes = part(specs[0].name, specs[0].shape, {DType::kI32});
   const Found scales =
       part(specs[1].name, specs[1].shape, {DType::kBF16, DType::kF16, DType::kF32});
   Found zero;
-  if (zero_point) zero = part(specs[2].name, specs[2].shape, {DType::kI32});
-  if (!codes || !scales || (zero_point && !zero)) return;
+  if (!layout.symmetric) zero = part(specs[2].name, specs[2].shape, {DType::kI32});
+  if (!codes || !scales || (!layout.symmetric && !zero)) return;
   const ConstTensorView s = scales.view();
   const auto matrix = layout.over(as_mutable(codes.view()), as_mutable(s),
                                   zero ? as_mutable(zero.view()) : TensorView());
@@ -178,9 +188,9 @@ void WeightMatcher::take_int8(const ParameterInfo& info, const Found& found, Par
   const int64_t groups = matrix ? any.tensor->shape[1] : 1;
   const int64_t group = group_of(name, info.shape[1], groups);
   const Found scale = part(name, {info.shape[0], groups}, {DType::kBF16, DType::kF16, DType::kF32});
-  const Found any_zero = find(zero_name);
-  const Found zero = any_zero ? part(zero_name, {info.shape[0], groups}, {DType::kI8}) : Found();
-  if (group < 0 || !scale || (any_zero && !zero)) return;
+  const bool zeros = has_zero_point(info);
+  const Found zero = zeros ? part(zero_name, {info.shape[0], groups}, {DType::kI8}) : Found();
+  if (group < 0 || !scale || (zeros && !zero)) return;
   p.quantized =
       kernels::GemmInput::grouped_int(StorageFormat::kInt8, found.view(), info.shape[1],
                                       scale.view(), group, zero ? zero.view() : ConstTensorView());
@@ -220,8 +230,10 @@ void WeightMatcher::report_unknown() {
 
 void WeightMatcher::read_values(std::vector<Tensor>& owned) {
   // Thousands of small pieces all over the files: ask for all of them before waiting for the first.
-  for (const Pending& p : pending_)
+  for (const Pending& p : pending_) {
     if (p.what == Reading::kFp8Scale) p.reader->will_need(p.name);
+    if (p.what == Reading::kIntScale) p.reader->will_need(p.name, p.stored.row_range(0, 1).bytes());
+  }
   std::optional<WorkingContext> work;
   for (const Pending& p : pending_) switch (p.what) {
       case Reading::kFp8Scale:

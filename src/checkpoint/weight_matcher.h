@@ -65,6 +65,8 @@ class WeightMatcher {
   void take_packed(const ParameterInfo& info, const Found& packed, Parameter& p);
   void take_int8(const ParameterInfo& info, const Found& codes, Parameter& p);
   void take_awq(const ParameterInfo& info, Parameter& p);
+  /// Whether a matrix of integers has zero points: its tensors say so, or config.json.
+  bool has_zero_point(const ParameterInfo& info) const;
   /// Elements under one of `groups` scales of a row; -1 and a problem when they fit no group.
   int64_t group_of(const std::string& scale, int64_t columns, int64_t groups);
   void check_scale(const Pending& pending, ConstTensorView scale, bool zero_allowed);

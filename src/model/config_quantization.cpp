@@ -99,7 +99,10 @@ void read_config_groups(FieldReader& fields, ConfigProblems& problems, Quantizat
     QuantizationConfig of_group = q;
     read_group_weights(group["weights"], fmt::format("quantization_config.{}.weights.", name),
                        problems, of_group);
-    if (first) q = of_group;
+    if (first)
+      q = of_group;
+    else if (of_group.group_size != q.group_size || of_group.symmetric != q.symmetric)
+      q.uniform = false;
     first = false;
   }
 }

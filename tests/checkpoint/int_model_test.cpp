@@ -83,5 +83,19 @@ TEST_F(IntModel, ListsWhatIsWrong) {
   expect_parts(error_of_open(), {"no quantization_config of quant_method compressed-tensors"});
 }
 
+TEST_F(IntModel, ScalesAndZeroPointsAreThoseOfTheConfig) {
+  save(small_config(), WeightFormat::integers(4, 32, false));
+  const Tensor whole_row(DType::kBF16, {64, 1});
+  const std::string name = kWeight, other = "model.layers.0.mlp.down_proj.weight";
+  rewrite("model.safetensors", [&](const std::string& n, ConstTensorView v) {
+    if (n == name + "_scale") return ConstTensorView(whole_row);
+    if (n == other + "_zero_point") return ConstTensorView();
+    return v;
+  });
+  expect_parts(error_of_open(),
+               {"2 of the weights", other + "_zero_point is missing",
+                name + "_scale has 1 groups for 48 columns, quantization_config needs 2"});
+}
+
 }  // namespace
 }  // namespace fathom

@@ -104,8 +104,10 @@ TEST_F(SafetensorsReaderTest, IndexAndShardsMustAgree) {
   expect_open_error("places tensor \"b\" in 1.safetensors, which does not hold it");
   write_index(R"({"a":"1.safetensors","c":"2.safetensors"})");
   expect_open_error("places tensor \"c\" in 2.safetensors, which does not hold it");
-  write_index(R"({"a":"1.safetensors","b":"3.safetensors"})");
-  expect_open_error("3.safetensors: No such file");
+  write_index(R"({"a":"1.safetensors","b":"3.safetensors","c":"4.safetensors"})");
+  expect_open_error(
+      "2 of the 3 files that model.safetensors.index.json names are missing: "
+      "3.safetensors, 4.safetensors");
   write_one("2.safetensors", "a");
   write_index(R"({"a":"1.safetensors","b":"2.safetensors"})");
   expect_open_error("tensor \"a\" is also in 1.safetensors");
