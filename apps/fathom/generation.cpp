@@ -84,6 +84,7 @@ GenerateOptions Generation::options() const {
   o.sampler.min_p = static_cast<float>(sampling_.min_p);
   o.sampler.repetition_penalty = static_cast<float>(sampling_.repetition_penalty);
   o.sampler.seed = sampling_.seed;
+  o.more_eos_token_ids = stored_.generation_eos_ids;
   o.drafts = drafts_for(sampling_, stored_.config);
   o.adaptive_drafts = sampling_.drafts == 0;
   o.token_text = [this](int32_t id) {

@@ -34,6 +34,9 @@ class StoredModel {
   ModelConfig config;
   ModelWeights weights;  ///< views, valid as long as this object
   uint64_t bytes = 0;    ///< of all tensors in the files
+  /// eos_token_id of generation_config.json: what ends a text beside those of config.json. A chat
+  /// model's end of a turn often stands there alone.
+  std::vector<int64_t> generation_eos_ids;
 
   /// Every mapped file.
   std::vector<const MappedFile*> files() const;

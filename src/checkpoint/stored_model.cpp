@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "checkpoint/generation_config.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/gguf_model.h"
 #include "checkpoint/model_io.h"
@@ -44,6 +45,22 @@ void forget_absent_mtp(ModelConfig& config, const std::vector<CheckpointReader>&
   config.num_nextn_predict_layers = 0;
 }
 
+// What else a directory without config.json may be.
+std::string hint_without_config(const fs::path& directory) {
+  if (fs::is_directory(directory / "snapshots"))
+    return "in a Hugging Face cache, give the directory below snapshots";
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory))
+    if (is_gguf(entry.path())) return "give the .gguf file itself, of several the first";
+  return "give a directory with config.json and *.safetensors, or a .gguf file";
+}
+
+ModelConfig config_in(const fs::path& directory) {
+  const fs::path file = directory / "config.json";
+  if (fs::is_directory(directory) && !fs::exists(file))
+    throw Error(fmt::format("{}: no such file", file.string()), hint_without_config(directory));
+  return ModelConfig::from_file(file);
+}
+
 }  // namespace
 
 bool is_gguf(const fs::path& path) {
@@ -70,7 +87,8 @@ StoredModel StoredModel::open_gguf(const fs::path& path, OpenOptions options) {
 
 StoredModel StoredModel::open_directory(const fs::path& directory, OpenOptions options) {
   StoredModel model;
-  model.config = ModelConfig::from_file(directory / "config.json");
+  model.config = config_in(directory);
+  model.generation_eos_ids = read_generation_eos(directory, model.config);
   model.readers_ = open_readers(directory);
   forget_absent_mtp(model.config, model.readers_, directory);
   WeightMatcher matcher(model.config, model.readers_);
@@ -114,7 +132,7 @@ void copy_weights(Context& ctx, const StoredModel& stored, ModelWeights& weights
 
 ModelConfig stored_config(const fs::path& path) {
   if (is_gguf(path)) return gguf_config(GgufReader::open(path), path.string());
-  return ModelConfig::from_file(path / "config.json");
+  return config_in(path);
 }
 
 }  // namespace fathom

@@ -67,8 +67,11 @@ void Completion::begin() {
 }
 
 bool Completion::is_eos(int32_t id) const {
-  const auto& more = config_.more_eos_token_ids;
-  return config_.eos_token_id == id || std::find(more.begin(), more.end(), id) != more.end();
+  const auto is_in = [id](const std::vector<int64_t>& ids) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  };
+  return config_.eos_token_id == id || is_in(config_.more_eos_token_ids) ||
+         is_in(options_.more_eos_token_ids);
 }
 
 bool Completion::accept(int32_t id, std::span<const float> logits_V) {

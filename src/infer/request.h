@@ -15,6 +15,7 @@ struct GenerateOptions {
   int64_t max_new_tokens = 0;  ///< 0: until the context is full
   SamplerOptions sampler = {};
   bool ignore_eos = false;
+  std::vector<int64_t> more_eos_token_ids = {};  ///< end a text beside those of the model's config
   std::vector<std::string> stop = {};  ///< text that ends the generation; not part of the result
   /// The bytes a token stands for. Needed for stop strings; without it texts are empty.
   std::function<std::string(int32_t)> token_text = {};

@@ -149,6 +149,43 @@ TEST_F(ModelIo, GenerationConfigHasEveryEndOfText) {
   EXPECT_EQ(json.at("eos_token_id"), (std::vector<int>{4, 7, 9}));
 }
 
+TEST_F(ModelIo, GenerationConfigNamesMoreEndsOfText) {
+  save(small_config(), DType::kBF16);
+  const fs::path file = dir_ / "generation_config.json";
+  const auto ids_of = [&](const char* text) {
+    write_text_file(file, text);
+    return StoredModel::open(dir_).generation_eos_ids;
+  };
+  EXPECT_EQ(ids_of(R"({"eos_token_id": [5, 2], "temperature": 0.6})"),
+            (std::vector<int64_t>{5, 2}));
+  EXPECT_EQ(ids_of(R"({"eos_token_id": 5})"), std::vector<int64_t>{5});
+  EXPECT_TRUE(ids_of(R"({"eos_token_id": null})").empty());
+  EXPECT_TRUE(ids_of("{}").empty());
+  for (const char* wrong : {R"({"eos_token_id": 1000000})", R"({"eos_token_id": [1, -1]})",
+                            R"({"eos_token_id": "1"})"}) {
+    write_text_file(file, wrong);
+    expect_parts(error_of_open(), {"generation_config.json: eos_token_id"});
+  }
+  fs::remove(file);
+  EXPECT_TRUE(StoredModel::open(dir_).generation_eos_ids.empty());
+}
+
+TEST_F(ModelIo, DirectoryWithoutConfigSaysWhatElseItMayBe) {
+  const auto hint = [&] {
+    try {
+      StoredModel::open(dir_);
+    } catch (const Error& e) {
+      return std::string(e.what()) + e.hint();
+    }
+    return std::string();
+  };
+  expect_parts(hint(), {"config.json: no such file", "*.safetensors"});
+  write_text_file(dir_ / "x.gguf", "");
+  expect_parts(hint(), {"the .gguf file itself"});
+  fs::create_directory(dir_ / "snapshots");
+  expect_parts(hint(), {"snapshots"});
+}
+
 TEST_F(ModelIo, CopiesATokenizer) {
   const fs::path from = dir_ / "from", to = dir_ / "to", to2 = dir_ / "to2";
   for (const fs::path& d : {from, to, to2}) fs::create_directory(d);

@@ -74,13 +74,15 @@ TEST_F(GenerateTest, EndsAtEosUnlessToldOtherwise) {
   const auto first = std::find(ids.begin(), ids.end(), ids[4]) - ids.begin();
   int32_t unused = 0;
   while (std::find(ids.begin(), ids.end(), unused) != ids.end()) ++unused;
-  for (const bool in_list : {false, true}) {
+  enum class Place { kField, kList, kRequest };
+  for (const Place place : {Place::kField, Place::kList, Place::kRequest}) {
     ModelConfig config = config_;
-    config.eos_token_id = in_list ? unused : ids[4];
-    if (in_list) config.more_eos_token_ids = {ids[4]};
+    config.eos_token_id = place == Place::kField ? ids[4] : unused;
+    if (place == Place::kList) config.more_eos_token_ids = {ids[4]};
     Transformer model(config, model_->weights(), 128);
     Engine engine(model, pool_, {.mtp = true});
     GenerateOptions options{.max_new_tokens = 10, .token_text = letter, .drafts = 2};
+    if (place == Place::kRequest) options.more_eos_token_ids = {ids[4]};
     const GenerateResult r = generate(engine, prompt_, options);
     EXPECT_EQ(r.finish_reason, FinishReason::kStop);
     EXPECT_EQ(r.ids.back(), ids[4]);
