@@ -31,7 +31,8 @@ std::vector<int32_t> read_ids(const FormatsArguments& o, const ModelConfig& conf
     throw UsageError(fmt::format("--seq-len {} is past the model's limit", o.seq_len),
                      fmt::format("at most {}", config.max_position_embeddings));
   const Tokenizer tokenizer = load_tokenizer(o.model);
-  std::vector<int32_t> ids = tokenizer.encode_parallel(read_text_file(o.text), {true, false}, pool);
+  std::vector<int32_t> ids =
+      tokenizer.encode_parallel(read_input_file(o.text), {true, false}, pool);
   ids.resize(std::min(ids.size(), static_cast<size_t>(o.max_tokens) + 1));
   if (ids.size() < 2)
     throw Error(fmt::format("{} holds nothing to predict", o.text), "give a longer text");

@@ -41,7 +41,7 @@ int run_tokenizer_train(const GlobalOptions& global, const TokenizerTrainArgumen
 
 int run_tokenizer_encode(const GlobalOptions& global, const TokenizerEncodeArguments& options) {
   const Tokenizer tokenizer = load_tokenizer(options.model);
-  const std::string text = options.text ? *options.text : read_text_file(options.input);
+  const std::string text = options.text ? *options.text : read_input_file(options.input);
   ThreadPool pool(global.threads);
   const bool special = !options.no_special;
   const std::vector<int32_t> ids = tokenizer.encode_parallel(text, {special, special}, pool);
@@ -74,7 +74,7 @@ int run_tokenizer_render(const GlobalOptions& global, const TokenizerRenderArgum
   const ChatTemplate chat(tokenizer, arguments.chat_template);
   std::vector<Report> conversations;
   for (const std::string& file : arguments.messages) {
-    const ChatJson conversation = parse_chat_json(read_text_file(file), file);
+    const ChatJson conversation = parse_chat_json(read_input_file(file), file);
     const ChatOptions options = {.add_generation_prompt = !arguments.no_generation_prompt,
                                  .thinking = arguments.thinking,
                                  .tools = conversation.tools};

@@ -9,7 +9,8 @@
 
 namespace fathom {
 
-/// A whole file mapped read-only. Throws Error naming the path when it cannot be opened.
+/// A whole file mapped read-only; what is no regular file (a pipe, /dev/stdin) is read to its end
+/// instead. Throws Error naming the path when it cannot be opened.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -41,6 +42,8 @@ class MappedFile {
 /// Writes a file so that it either appears complete under its name or not at all: data go to a
 /// temporary file beside it; commit() flushes it to disk (fsync) and renames it. Without commit()
 /// the destructor removes the temporary file. Write errors (disk full) throw and name the path.
+/// A symbolic link stays, and the file that it names is replaced. What is no regular file
+/// (/dev/stdout, a pipe) is written to directly.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -54,12 +57,14 @@ class AtomicFile {
   void commit();
 
  private:
-  std::filesystem::path path_, temporary_;
+  std::filesystem::path path_, temporary_;  // temporary_ is empty where it is written directly
   int fd_ = -1;
   uint64_t written_ = 0;
 };
 
 std::string read_text_file(const std::filesystem::path& path);
+/// The same for a file that the command line names, where "-" is the standard input.
+std::string read_input_file(const std::filesystem::path& path);
 /// AtomicFile in one call.
 void write_text_file(const std::filesystem::path& path, std::string_view text);
 /// Creates the directory and its parents; an error says whether it is the rights or a file in the

@@ -45,6 +45,10 @@ InterruptGuard::~InterruptGuard() {
   g_installed = false;
 }
 
+void InterruptGuard::throw_if_requested() const {
+  if (requested()) throw Interrupted{signal_number()};
+}
+
 int InterruptGuard::signal_number() const {
   return g_signal;
 }

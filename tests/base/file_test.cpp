@@ -43,6 +43,38 @@ TEST_F(FileTest, FailedWriteKeepsTheOldFile) {
   EXPECT_EQ(read_text_file(path), "old");
 }
 
+TEST_F(FileTest, PipesAreReadToTheirEnd) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const std::string text(3000, 'x');
+  ASSERT_EQ(write(ends[1], text.data(), text.size()), std::ssize(text));
+  close(ends[1]);
+  EXPECT_EQ(read_text_file("/dev/fd/" + std::to_string(ends[0])), text);
+  close(ends[0]);
+  EXPECT_EQ(read_text_file("/dev/null"), "");
+}
+
+TEST_F(FileTest, DevicesAndPipesAreNotReplaced) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  write_text_file("/dev/fd/" + std::to_string(ends[1]), "text");
+  char buffer[8];
+  EXPECT_EQ(read(ends[0], buffer, sizeof buffer), 4);
+  close(ends[0]);
+  close(ends[1]);
+  write_text_file("/dev/null", "text");
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+}
+
+TEST_F(FileTest, SymbolicLinksStayWhenTheirFileIsReplaced) {
+  fs::create_directory(dir_ / "there");
+  write_text_file(dir_ / "there" / "a", "old");
+  fs::create_symlink("there/a", dir_ / "link");
+  write_text_file(dir_ / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(dir_ / "link"));
+  EXPECT_EQ(read_text_file(dir_ / "there" / "a"), "new");
+}
+
 TEST_F(FileTest, ErrorsNameThePath) {
   const fs::path path = dir_ / "missing";
   try {
