@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -54,7 +55,8 @@ class Chat {
     reset();
   }
 
-  void run() {
+  /// The exit status.
+  int run() {
     LineEditor editor;
     if (editor.interactive()) {
       notes_ = stdout;
@@ -65,10 +67,12 @@ class Chat {
       if (message->empty()) continue;
       if (!message->starts_with('/')) {
         reply(*message);
+        if (ended_by_ != 0) return Interrupted{ended_by_}.exit_status();
       } else if (!command(*message)) {
-        return;
+        return 0;
       }
     }
+    return 0;
   }
 
  private:
@@ -90,10 +94,13 @@ class Chat {
       system_ = rest;
       reset();
       fmt::print(notes_, "(begun anew)\n");
-    } else if (name == "/save" && !rest.empty()) {
-      save(rest);
-    } else if (name == "/thinking" && (rest == "on" || rest == "off")) {
-      set_thinking(rest == "on");
+    } else if (name == "/save") {
+      rest.empty() ? fmt::print(notes_, "/save needs the name of a file\n") : save(rest);
+    } else if (name == "/thinking") {
+      if (rest == "on" || rest == "off")
+        set_thinking(rest == "on");
+      else
+        fmt::print(notes_, "/thinking needs on or off\n");
     } else if (name == "/stats") {
       stats_ = !stats_;
       fmt::print(notes_, "(statistics {})\n", stats_ ? "on" : "off");
@@ -179,6 +186,7 @@ class Chat {
     const GenerateResult result =
         fathom::generate(generation_.engine(), prompt, request(), on_token, stop);
     view.finish();
+    if (interrupt.signal_number() == SIGTERM) ended_by_ = SIGTERM;
     if (result.ids.empty()) {
       messages_.pop_back();
       fmt::print(notes_,
@@ -219,6 +227,7 @@ class Chat {
   const ChatArguments& arguments_;
   std::string system_;
   bool stats_;
+  int ended_by_ = 0;           // SIGTERM, which ends the program and not only a reply
   std::FILE* notes_ = stderr;  // from a pipe, standard output has the replies alone
   Generation generation_;
   ChatTemplate template_;
@@ -229,8 +238,7 @@ class Chat {
 }  // namespace
 
 int run_chat(const GlobalOptions& global, const ChatArguments& arguments) {
-  Chat(global, arguments).run();
-  return 0;
+  return Chat(global, arguments).run();
 }
 
 }  // namespace fathom::app

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <filesystem>
 #include <optional>
 
 #include "checkpoint/model_io.h"
@@ -38,7 +37,7 @@ int run_eval(const GlobalOptions& global, const EvalArguments& options) {
   StoredModel stored = StoredModel::open(options.model);
   const int64_t seq_len = window_of(stored.config, options.seq_len);
   Session session(global);
-  const std::vector<int32_t> ids = held_out_ids(
+  const auto [ids, bytes] = read_held_out(
       session.pool, stored.config, load_tokenizer(options.model, options.tokenizer), options.text);
   const ModelPrecision precision(session.ctx, stored.config, stored.weights, options.precision);
   const Transformer model(stored.config, stored.weights, seq_len);
@@ -56,8 +55,7 @@ int run_eval(const GlobalOptions& global, const EvalArguments& options) {
   report.add("tokens", tokens);
   report.add("loss", loss, fmt::format("{:.4f} nats a token", loss));
   report.add("perplexity", std::exp(loss));
-  report.add("bits_per_byte",
-             total / std::log(2.0) / static_cast<double>(std::filesystem::file_size(options.text)));
+  report.add("bits_per_byte", total / std::log(2.0) / static_cast<double>(bytes));
   report.print(global.json);
   return 0;
 }

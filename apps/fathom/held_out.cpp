@@ -3,18 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
-#include "model_argument.h"
 #include "train/objective.h"
 
 namespace fathom::app {
 
-std::vector<int32_t> held_out_ids(ThreadPool& pool, const ModelConfig& config,
-                                  const Tokenizer& tokenizer, const std::string& text_file) {
-  const std::string text = read_text_file(text_file);
+HeldOutText read_held_out(ThreadPool& pool, const ModelConfig& config, const Tokenizer& tokenizer,
+                          const std::string& text_file) {
+  const std::string text = read_input_file(text_file);
   std::vector<int32_t> ids = tokenizer.encode_parallel(text, {true, false}, pool);
   if (ids.size() < 2)
     throw Error(fmt::format("{} holds nothing to predict", text_file), "give a longer text");
@@ -22,7 +22,7 @@ std::vector<int32_t> held_out_ids(ThreadPool& pool, const ModelConfig& config,
     throw Error(fmt::format("{}: the tokenizer gives id {}, but vocab_size is {}",
                             tokenizer.source(), top, config.vocab_size),
                 "use the tokenizer that the model was trained with");
-  return ids;
+  return {std::move(ids), text.size()};
 }
 
 int64_t window_of(const ModelConfig& config, int64_t seq_len) {
@@ -53,15 +53,13 @@ double total_loss(const std::vector<int32_t>& ids, int64_t window, const WindowL
   return loss;
 }
 
-double held_out_loss(Session& session, const StoredModel& stored, const std::string& tokenizer,
-                     const std::string& text_file, int64_t seq_len, const std::string& precision) {
-  const std::vector<int32_t> ids =
-      held_out_ids(session.pool, stored.config, load_tokenizer(tokenizer), text_file);
+double held_out_loss(Session& session, const StoredModel& stored, const HeldOutText& text,
+                     int64_t seq_len, const std::string& precision) {
   const int64_t window = window_of(stored.config, seq_len);
   const Transformer model(stored.config, stored.weights, window);
   const double total =
-      total_loss(ids, window, plain_loss(session.ctx, model, parse_precision(precision)));
-  return total / static_cast<double>(ids.size() - 1);
+      total_loss(text.ids, window, plain_loss(session.ctx, model, parse_precision(precision)));
+  return total / static_cast<double>(text.ids.size() - 1);
 }
 
 }  // namespace fathom::app

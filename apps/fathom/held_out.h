@@ -12,10 +12,15 @@
 
 namespace fathom::app {
 
-/// The tokens of a text. Errors name the file: nothing to predict, or ids that the model does not
-/// have.
-std::vector<int32_t> held_out_ids(ThreadPool& pool, const ModelConfig& config,
-                                  const Tokenizer& tokenizer, const std::string& text_file);
+struct HeldOutText {
+  std::vector<int32_t> ids;
+  size_t bytes = 0;
+};
+
+/// A text and its tokens. Errors name the file: nothing to predict, or ids that the model does not
+/// have. "-" is the standard input.
+HeldOutText read_held_out(ThreadPool& pool, const ModelConfig& config, const Tokenizer& tokenizer,
+                          const std::string& text_file);
 
 /// Tokens of a window: seq_len, by default 512 or the model's limit if that is shorter. A usage
 /// error when it is past the limit.
@@ -29,8 +34,8 @@ WindowLoss plain_loss(Context& ctx, const Transformer& model, const PassOptions&
 /// may be shorter.
 double total_loss(const std::vector<int32_t>& ids, int64_t window, const WindowLoss& loss_of);
 
-/// Mean next-token loss of a stored model on a text. tokenizer: as --model names one.
-double held_out_loss(Session& session, const StoredModel& stored, const std::string& tokenizer,
-                     const std::string& text_file, int64_t seq_len, const std::string& precision);
+/// Mean next-token loss of a stored model on a text.
+double held_out_loss(Session& session, const StoredModel& stored, const HeldOutText& text,
+                     int64_t seq_len, const std::string& precision);
 
 }  // namespace fathom::app

@@ -1,3 +1,4 @@
+#include "base/interrupt.h"
 #include "checkpoint/atomic_directory.h"
 #include "checkpoint/model_io.h"
 #include "model/parameter_count.h"
@@ -27,10 +28,12 @@ int run_init(const GlobalOptions& global, const InitArguments& options) {
   check_unused(options.out);
   const auto shard = static_cast<uint64_t>(options.max_shard_mb) * 1'000'000;
   Session session(global);
+  const InterruptGuard interrupt;
   AtomicDirectory out(options.out);
   if (!options.tokenizer.empty()) copy_tokenizer(options.tokenizer, out.path());
-  const uint64_t bytes = save_random_model(session.ctx, out.path(), config,
-                                           format_of(options.dtype, config), options.seed, shard);
+  const uint64_t bytes =
+      save_random_model(session.ctx, out.path(), config, format_of(options.dtype, config),
+                        options.seed, shard, &interrupt);
   out.commit();
   const ParameterCount n = count_parameters(config);
   Report report;

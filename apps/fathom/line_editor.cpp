@@ -1,12 +1,16 @@
 #include "line_editor.h"
 
 #include <editline/readline.h>
+#include <langinfo.h>
 #include <poll.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <clocale>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <memory>
 
@@ -19,21 +23,31 @@ constexpr std::string_view kFence = "\"\"\"";
 /// Lines that follow within this time were pasted: nobody types so fast.
 constexpr int kPasteMilliseconds = 20;
 
-volatile std::sig_atomic_t g_signal = 0;
+volatile std::sig_atomic_t g_interrupted = 0;
+termios g_terminal;  // as it was before a line is edited
 
-void note_signal(int number) {
-  g_signal = number;
+void note_interrupt(int) {
+  g_interrupted = 1;
 }
 
-/// While one lives, SIGINT and SIGTERM end a read instead of the process (no SA_RESTART).
+/// libedit reads on after a signal: the process ends here, the terminal as it was.
+void end_process(int number) {
+  tcsetattr(STDIN_FILENO, TCSADRAIN, &g_terminal);
+  _exit(128 + number);
+}
+
+/// While one lives, SIGINT ends a read instead of the process (no SA_RESTART), and SIGTERM the
+/// process, which has nothing to finish.
 class ReadInterrupt {
  public:
   ReadInterrupt() {
-    g_signal = 0;
+    g_interrupted = 0;
+    tcgetattr(STDIN_FILENO, &g_terminal);
     struct sigaction action {};
-    action.sa_handler = note_signal;
     sigemptyset(&action.sa_mask);
+    action.sa_handler = note_interrupt;
     sigaction(SIGINT, &action, &previous_int_);
+    action.sa_handler = end_process;
     sigaction(SIGTERM, &action, &previous_term_);
   }
   ~ReadInterrupt() {
@@ -50,7 +64,12 @@ class ReadInterrupt {
 
 }  // namespace
 
-LineEditor::LineEditor() : interactive_(isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1) {}
+LineEditor::LineEditor() : interactive_(isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1) {
+  // libedit drops what the locale cannot spell; models read UTF-8 whatever the locale is.
+  const char* locale = std::setlocale(LC_CTYPE, "");
+  if (!locale || std::strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+    std::setlocale(LC_CTYPE, "C.UTF-8");
+}
 
 std::optional<std::string> LineEditor::edit_line(const char* prompt) {
   const ReadInterrupt interrupt;
@@ -60,7 +79,7 @@ std::optional<std::string> LineEditor::edit_line(const char* prompt) {
     return std::string(line.get());
   }
   std::puts("");
-  interrupted_ = g_signal == SIGINT;
+  interrupted_ = g_interrupted != 0;
   if (!interrupted_) return std::nullopt;
   return std::string();
 }

@@ -13,7 +13,7 @@ class LineEditor {
   bool interactive() const { return interactive_; }
   /// One line; several when they are pasted at once, when a line ends in a backslash, or when they
   /// stand between two lines of """. Ctrl-C forgets what was typed and gives an empty message.
-  /// Nothing at the end of input, or when the process is asked to end.
+  /// Nothing at the end of input.
   std::optional<std::string> read_message();
 
  private:

@@ -2,6 +2,7 @@
 #include <exception>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "options.h"
 
@@ -22,6 +23,9 @@ int fail(const char* message, const std::string& hint, int status) {
 int main(int argc, char** argv) {
   try {
     return fathom::app::run_command_line(argc, argv);
+  } catch (const fathom::Interrupted& e) {
+    fathom::set_status_line({});
+    return e.exit_status();
   } catch (const fathom::UsageError& e) {
     return fail(e.what(), e.hint(), 2);
   } catch (const fathom::Error& e) {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "checkpoint/atomic_directory.h"
 #include "checkpoint/gguf_tokenizer.h"
@@ -33,16 +34,23 @@ WeightFormat format_of(const QuantizeArguments& options) {
                                 !options.zero_points);
 }
 
-void check_group(const QuantizeArguments& options) {
+void check_options(const QuantizeArguments& options) {
   if (options.group_size % 32 != 0)
     throw UsageError(fmt::format("--group-size {} is not a multiple of 32", options.group_size),
                      "give 32, 64, 128, or 0 for one scale a row");
+  const auto only = [&](bool given, const char* option, bool has, const char* formats) {
+    if (given && !has)
+      throw UsageError(fmt::format("{} has no meaning with --dtype {}", option, options.dtype),
+                       fmt::format("it is for {}", formats));
+  };
+  only(options.zero_points, "--zero-points", options.dtype.starts_with("int"), "int4 and int8");
+  only(options.power_of_two, "--power-of-two", options.dtype == "fp8", "fp8");
 }
 
 // One parameter at a time: a checkpoint larger than memory passes through.
 uint64_t write_quantized(Context& ctx, const StoredModel& source, const fs::path& out,
-                         const WeightFormat& format, uint64_t shard_bytes,
-                         QuantizationError& error) {
+                         const WeightFormat& format, uint64_t shard_bytes, QuantizationError& error,
+                         const InterruptGuard& interrupt) {
   std::map<std::string, Parameter> parameters;
   ModelWeights weights = source.weights;
   for_each_parameter(source.config, weights, [&](const ParameterInfo& info, Parameter& p) {
@@ -51,6 +59,7 @@ uint64_t write_quantized(Context& ctx, const StoredModel& source, const fs::path
   return write_model(
       ctx, out, source.config, format, shard_bytes,
       [&](const ParameterInfo& info, DType dtype) {
+        interrupt.throw_if_requested();
         Tensor values = make_tensor(dtype, info.shape);
         read_parameter(ctx, parameters.at(info.name), values);
         return values;
@@ -86,6 +95,13 @@ void copy_companions(const fs::path& model, const fs::path& out) {
   }
 }
 
+// The published one says more than the model's own does: sampling, all ends of a text.
+void copy_generation_config(const fs::path& model, const fs::path& out) {
+  const char* name = "generation_config.json";
+  if (!is_gguf(model) && fs::exists(model / name))
+    write_text_file(out / name, read_text_file(model / name));
+}
+
 std::vector<Report> error_reports(const QuantizationError& error) {
   std::vector<Report> list;
   for (const QuantizationError::Entry& e : error.entries()) {
@@ -108,28 +124,51 @@ std::string error_table(const QuantizationError& error) {
   return text;
 }
 
-double loss_of(Session& session, const std::string& model, const QuantizeArguments& options) {
-  const StoredModel stored = StoredModel::open(model);
-  return held_out_loss(session, stored, model, options.eval, options.seq_len, options.precision);
+// --eval: read and measured before anything is written, so that a wrong file costs no time.
+struct Losses {
+  HeldOutText text;
+  double before = 0, after = 0;
+};
+
+Losses losses_before(Session& session, const StoredModel& source, const QuantizeArguments& o) {
+  Losses losses;
+  losses.text = read_held_out(session.pool, source.config, load_tokenizer(o.model), o.eval);
+  losses.before = held_out_loss(session, source, losses.text, o.seq_len, o.precision);
+  return losses;
+}
+
+void add_losses(Report& report, const Losses& l) {
+  report.add("loss_before", l.before, fmt::format("{:.4f} nats a token", l.before));
+  report.add(
+      "loss", l.after,
+      fmt::format("{:.4f} nats a token ({:+.3f}%)", l.after, 100 * (l.after / l.before - 1)));
 }
 
 }  // namespace
 
 int run_quantize(const GlobalOptions& global, const QuantizeArguments& options) {
-  check_group(options);
+  check_options(options);
   check_unused(options.out);
   Session session(global);
   QuantizationError error;
+  std::optional<Losses> losses;
   uint64_t before = 0, bytes = 0;
   {
     const StoredModel source = StoredModel::open(options.model);
     before = source.bytes;
+    if (!options.eval.empty()) losses = losses_before(session, source, options);
+    const InterruptGuard interrupt;
     AtomicDirectory out(options.out);
     copy_companions(options.model, out.path());
-    bytes = write_quantized(session.ctx, source, out.path(), format_of(options),
-                            static_cast<uint64_t>(options.max_shard_mb) * 1'000'000, error);
+    bytes =
+        write_quantized(session.ctx, source, out.path(), format_of(options),
+                        static_cast<uint64_t>(options.max_shard_mb) * 1'000'000, error, interrupt);
+    copy_generation_config(options.model, out.path());
     out.commit();
   }
+  if (losses)
+    losses->after = held_out_loss(session, StoredModel::open(options.out), losses->text,
+                                  options.seq_len, options.precision);
   Report report;
   report.add("out", options.out);
   report.add("dtype", options.dtype);
@@ -140,12 +179,7 @@ int run_quantize(const GlobalOptions& global, const QuantizeArguments& options) 
     report.add("layers", error_reports(error));
   else
     report.add("relative RMS error", error_table(error));
-  if (!options.eval.empty()) {
-    const double was = loss_of(session, options.model, options);
-    const double is = loss_of(session, options.out, options);
-    report.add("loss_before", was, fmt::format("{:.4f} nats a token", was));
-    report.add("loss", is, fmt::format("{:.4f} nats a token ({:+.3f}%)", is, 100 * (is / was - 1)));
-  }
+  if (losses) add_losses(report, *losses);
   report.print(global.json);
   return 0;
 }

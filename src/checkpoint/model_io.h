@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/interrupt.h"
 #include "checkpoint/gguf_file.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/weight_format.h"
@@ -73,10 +74,11 @@ void save_model(Context& ctx, const std::filesystem::path& directory, const Mode
                 uint64_t max_shard_bytes = kDefaultShardBytes);
 
 /// The same for a randomly initialised model (initialize()), one parameter in memory at a time.
-/// Returns the bytes of all tensors.
+/// Returns the bytes of all tensors; between two parameters a signal throws Interrupted.
 uint64_t save_random_model(Context& ctx, const std::filesystem::path& directory,
                            const ModelConfig& config, const WeightFormat& format, uint64_t seed,
-                           uint64_t max_shard_bytes = kDefaultShardBytes);
+                           uint64_t max_shard_bytes = kDefaultShardBytes,
+                           const InterruptGuard* interrupt = nullptr);
 
 /// The same for values that values(info, dtype) gives when they are written. It may be asked more
 /// than once for a parameter.

@@ -148,9 +148,11 @@ void save_model(Context& ctx, const fs::path& directory, const ModelConfig& conf
 }
 
 uint64_t save_random_model(Context& ctx, const fs::path& directory, const ModelConfig& config,
-                           const WeightFormat& format, uint64_t seed, uint64_t max_shard_bytes) {
+                           const WeightFormat& format, uint64_t seed, uint64_t max_shard_bytes,
+                           const InterruptGuard* interrupt) {
   return write_model(ctx, directory, config, format, max_shard_bytes,
                      [&](const ParameterInfo& info, DType to) {
+                       if (interrupt) interrupt->throw_if_requested();
                        Tensor t = make_tensor(to, info.shape);
                        initialize_parameter(config, info, t, seed);
                        return t;
