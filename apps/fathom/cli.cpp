@@ -7,6 +7,30 @@
 
 namespace fathom::app {
 
+namespace {
+
+CLI::Validator number_that(const char* type, bool (*holds)(double), const char* what) {
+  return CLI::Validator(
+      [holds, what](const std::string& text) {
+        double value = 0;
+        const bool good = CLI::detail::lexical_cast(text, value) && holds(value);
+        return good ? std::string() : fmt::format("{} is not {}", text, what);
+      },
+      type);
+}
+
+}  // namespace
+
+CLI::Validator above_zero() {
+  return number_that(
+      "POSITIVE", [](double v) { return v > 0; }, "a number above 0");
+}
+
+CLI::Validator zero_or_more() {
+  return number_that(
+      "NONNEGATIVE", [](double v) { return v >= 0; }, "a number of 0 or more");
+}
+
 CLI::App* command(CLI::App& parent, const char* name, const char* help) {
   CLI::App* sub = parent.add_subcommand(name, help);
   sub->fallthrough();
@@ -39,7 +63,12 @@ CLI::Option* add_tokenizer_directory(CLI::App* sub, std::string& tokenizer) {
 }
 
 CLI::Option* add_ids(CLI::App* sub, std::vector<int32_t>& ids) {
-  return sub->add_option("--ids", ids, "Token ids, separated by commas")->delimiter(',');
+  return sub->add_option("--ids", ids, "Token ids, separated by commas")
+      ->delimiter(',')
+      ->check([](const std::string& id) {
+        const bool digits = !id.empty() && id.find_first_not_of("0123456789") == std::string::npos;
+        return digits ? std::string() : fmt::format("'{}' is not a token id", id);
+      });
 }
 
 void add_global(CommandLine& c) {
@@ -105,7 +134,7 @@ void add_tokenizer(CommandLine& c) {
   add_model(encode, e.model);
   auto* source = encode->add_option_group("source", "What to encode");
   source->add_option("--text", e.text, "The text itself");
-  source->add_option("--input", e.input, "A file");
+  source->add_option("--input", e.input, "A file; - is the standard input");
   source->require_option(1);
   encode->add_flag("--no-special", e.no_special,
                    "Add no begin-of-sequence token and read special tokens as plain text");
@@ -127,9 +156,9 @@ void add_init(CommandLine& c) {
   sub->add_option("--dtype", o.dtype, "Storage format")
       ->check(CLI::IsMember({"bf16", "fp8", "fp32"}))
       ->capture_default_str();
-  sub->add_option("--seed", o.seed, "Seed")->capture_default_str();
+  sub->add_option("--seed", o.seed, "Seed")->check(zero_or_more())->capture_default_str();
   sub->add_option("--max-shard-mb", o.max_shard_mb, "Largest file, in MB")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str();
 }
 
@@ -143,15 +172,15 @@ void add_quantize(CommandLine& c) {
   sub->add_option("--out", o.out, "Directory to write")->required();
   sub->add_option("--group-size", o.group_size,
                   "int4, int8: elements of a row under one scale; 0: the whole row")
-      ->check(CLI::NonNegativeNumber)
+      ->check(zero_or_more())
       ->capture_default_str();
   sub->add_flag("--zero-points", o.zero_points, "int4, int8: asymmetric");
   sub->add_flag("--power-of-two", o.power_of_two, "fp8: scales that are powers of two, as V3.1");
   sub->add_option("--eval", o.eval, "Text file: report its loss before and after");
-  sub->add_option("--seq-len", o.seq_len, "Tokens a window of --eval")->check(CLI::PositiveNumber);
+  sub->add_option("--seq-len", o.seq_len, "Tokens a window of --eval")->check(above_zero());
   add_precision(sub, o.precision);
   sub->add_option("--max-shard-mb", o.max_shard_mb, "Largest file, in MB")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str();
 }
 
@@ -170,8 +199,8 @@ void add_eval(CommandLine& c) {
   CLI::App* sub = command(c.app, "eval", "Held-out loss on a text");
   EvalArguments& o = options_of(c, sub, run_eval);
   add_model(sub, o.model);
-  sub->add_option("--text", o.text, "Text file")->required();
-  sub->add_option("--seq-len", o.seq_len, "Tokens a window")->check(CLI::PositiveNumber);
+  sub->add_option("--text", o.text, "Text file; - is the standard input")->required();
+  sub->add_option("--seq-len", o.seq_len, "Tokens a window")->check(above_zero());
   add_tokenizer_directory(sub, o.tokenizer);
   add_precision(sub, o.precision, true);
   add_cache_dtype(sub, o.cache_dtype,
@@ -185,13 +214,12 @@ void add_sampling(CLI::App* sub, SamplingArguments& s) {
   sub->add_option("--top-p", s.top_p, "Nucleus: smallest set of this probability")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  sub->add_option("--top-k", s.top_k, "Only the K best tokens; 0 is all")
-      ->check(CLI::NonNegativeNumber);
+  sub->add_option("--top-k", s.top_k, "Only the K best tokens; 0 is all")->check(zero_or_more());
   sub->add_option("--min-p", s.min_p, "Drop tokens below this share of the best one's probability")
       ->check(CLI::Range(0.0, 1.0));
   sub->add_option("--repetition-penalty", s.repetition_penalty, "Above 1 discourages repetition")
-      ->check(CLI::PositiveNumber);
-  sub->add_option("--seed", s.seed, "Seed of the sampling");
+      ->check(above_zero());
+  sub->add_option("--seed", s.seed, "Seed of the sampling")->check(zero_or_more());
   add_precision(sub, s.precision, true);
   add_cache_dtype(sub, s.cache_dtype,
                   "Format of the latent cache (default: as the precision; fp8 takes 656 bytes a "
@@ -212,7 +240,7 @@ void add_sampling(CLI::App* sub, SamplingArguments& s) {
                   "else one a MTP module)")
       ->check(CLI::Range(0, 15));
   sub->add_option("--max-context", s.max_context, "Longest context, in tokens")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
 }
 
 void add_generate(CommandLine& c) {
@@ -221,11 +249,11 @@ void add_generate(CommandLine& c) {
   add_model(sub, o.model);
   auto* source = sub->add_option_group("prompt", "What to continue");
   source->add_option("--prompt", o.prompt, "The text itself");
-  source->add_option("--prompt-file", o.prompt_file, "A file");
+  source->add_option("--prompt-file", o.prompt_file, "A file; - is the standard input");
   add_ids(source, o.ids);
   source->require_option(1);
   sub->add_option("--max-new-tokens", o.max_new_tokens, "Stop after so many")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str();
   sub->add_flag("--ignore-eos", o.ignore_eos, "Go on after the end-of-sequence token");
   sub->add_option("--stop", o.stop, "Stop before this text (may be repeated)")
@@ -245,7 +273,7 @@ void add_chat(CommandLine& c) {
   sub->add_flag("--stats", o.stats, "Print tokens and speed after each reply");
   sub->add_option("--max-new-tokens", o.max_new_tokens,
                   "Longest reply in tokens (default: 8192, 32768 where the model thinks first)")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   add_sampling(sub, o.sampling);
 }
 
@@ -255,10 +283,10 @@ void add_debug_formats(CommandLine& c, CLI::App& debug) {
   add_model(sub, o.model);
   sub->add_option("--text", o.text, "Held-out text")->required();
   sub->add_option("--seq-len", o.seq_len, "Tokens a window")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str();
   sub->add_option("--max-tokens", o.max_tokens, "Of the text, the first so many")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str();
   add_precision(sub, o.precision);
 }
@@ -281,9 +309,9 @@ void add_debug(CommandLine& c) {
   CLI::App* gradients = add("gradients", "Gradient of the mean next-token loss for every parameter",
                             run_debug_gradients);
   gradients->add_option("--mtp-lambda", o->mtp_lambda, "Add the MTP loss with this weight")
-      ->check(CLI::NonNegativeNumber);
+      ->check(zero_or_more());
   gradients->add_option("--balance-alpha", o->balance_alpha, "Add the balance loss")
-      ->check(CLI::NonNegativeNumber);
+      ->check(zero_or_more());
   add_debug_formats(c, *sub);
 }
 
@@ -298,7 +326,7 @@ void add_inspect(CommandLine& c) {
                 "Norms and MLA's up-projections are computed again, as in fp8 always")
       ->needs(training);
   sub->add_option("--micro-batch-tokens", o.batch_tokens, "Tokens computed at once")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str()
       ->needs(training);
 }

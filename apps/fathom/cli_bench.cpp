@@ -15,7 +15,7 @@ CLI::App* add_family(CommandLine& c, CLI::App& bench, const char* name, const ch
   CLI::App* sub = command(bench, name, help);
   Options& o = options_of(c, sub, run);
   sub->add_option("--seconds", o.seconds, "Measuring time a case")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str();
   add_options(sub, o);
   return sub;
@@ -97,7 +97,7 @@ void few_rows(CLI::App* sub, BenchFewRowsOptions& o) {
   add_size(sub, "--k", o.k, "What is summed over");
   sub->add_option("--total-mb", o.total_mb,
                   "Weights read in turn, in MB (default: twice the caches)")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   add_product_dtype(sub, o.dtype);
 }
 

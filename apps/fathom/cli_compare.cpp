@@ -14,7 +14,7 @@ void add_compare(CommandLine& c) {
       ->capture_default_str();
   sub->add_option("--warmup", o.warmup,
                   "Relative errors count after this step (default: the baseline's warm-up)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(zero_or_more());
   sub->add_option("--svg", o.svg, "Draw losses and relative errors into this file");
   sub->add_flag("--curves", o.curves, "Every step's values, in the JSON document");
 }

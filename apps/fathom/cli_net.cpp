@@ -16,7 +16,7 @@ void add_topology(CLI::App* sub, NetTopologyArguments& o) {
   sub->add_option("--rails", o.spec.rails, "NICs of a node of a multi-rail network")
       ->check(CLI::Range(1, 1024));
   sub->add_option("--endpoints", o.spec.endpoints, "NIC ports needed (default: all there are)")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   sub->add_option("--groups", o.spec.groups, "Groups of a dragonfly");
   sub->add_option("--svg", o.svg, "Picture to write");
   sub->add_flag("--explain", o.explain, "Show the formulas with the numbers put in");

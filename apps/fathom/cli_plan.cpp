@@ -186,7 +186,7 @@ void add_decode(CommandLine& c, CLI::App& plan) {
   CLI::Option* speed =
       sub->add_option("--user-tokens-per-s", o.user_tokens_per_s,
                       "Take the largest batch that leaves every user this speed (default: 20)")
-          ->check(CLI::PositiveNumber)
+          ->check(above_zero())
           ->excludes(batch);
   full.insert(full.end(), {batch, speed});
   full.push_back(add_number(sub, "--kv-bits", o.kv_bits, 1, 64, "Bits a cached value"));
@@ -216,9 +216,9 @@ void add_prefill(CommandLine& c, CLI::App& plan) {
   add_wire(sub, o.exchange);
   CLI::Option* rate = sub->add_option("--decode-tokens-per-s-node", o.decode_tokens_per_s_node,
                                       "What plan decode says of a node: for the node ratio")
-                          ->check(CLI::PositiveNumber);
+                          ->check(above_zero());
   CLI::Option* output = sub->add_option("--output-tokens", o.output_tokens, "Tokens of an answer")
-                            ->check(CLI::PositiveNumber)
+                            ->check(above_zero())
                             ->needs(rate);
   rate->needs(output);
   add_common(sub, o.plan);

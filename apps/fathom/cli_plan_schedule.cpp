@@ -5,7 +5,7 @@ namespace fathom::app {
 namespace {
 
 void add_time(CLI::App* sub, const char* name, double& value, const char* help) {
-  sub->add_option(name, value, help)->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub->add_option(name, value, help)->check(zero_or_more())->capture_default_str();
 }
 
 }  // namespace
@@ -24,7 +24,7 @@ void add_plan_schedule(CommandLine& c, CLI::App& plan) {
   sub->add_option("--overlapped", o.overlapped,
                   "Of a forward and a full backward as one overlapped pair (F&B; default: their "
                   "sum)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(zero_or_more());
   add_time(sub, "--communication", o.communication, "From a send to its arrival at another rank");
   add_time(sub, "--optimizer", o.optimizer, "Of the optimizer at the end of the step");
   sub->add_option("--svg", o.svg, "File to draw the timeline into");

@@ -17,6 +17,10 @@ struct CommandLine {
   std::function<int()> run;
 };
 
+/// CLI11's own name the largest double, in 300 digits, when they refuse.
+CLI::Validator above_zero();
+CLI::Validator zero_or_more();
+
 /// A subcommand that also takes the global options.
 CLI::App* command(CLI::App& parent, const char* name, const char* help);
 

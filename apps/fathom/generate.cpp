@@ -18,7 +18,7 @@ namespace {
 // The prompt's ids: given, or the text's with the begin-of-sequence token before it.
 std::vector<int32_t> prompt_ids(const GenerateArguments& options, const Tokenizer& tokenizer) {
   if (!options.ids.empty()) return options.ids;
-  const std::string text = options.prompt ? *options.prompt : read_text_file(options.prompt_file);
+  const std::string text = options.prompt ? *options.prompt : read_input_file(options.prompt_file);
   return tokenizer.encode(text, {true, true});
 }
 
@@ -57,6 +57,13 @@ Report make_report(const GenerateResult& r, const Report& memory, bool json) {
   return report;
 }
 
+// The text alone stands on standard output, so that it can go to a file or another program.
+void finish_text(const Report& report) {
+  if (std::fflush(stdout) != 0) throw_errno("cannot write to standard output");
+  fmt::print(stderr, "\n");
+  report.print_aside();
+}
+
 }  // namespace
 
 int run_generate(const GlobalOptions& global, const GenerateArguments& options) {
@@ -83,9 +90,14 @@ int run_generate(const GlobalOptions& global, const GenerateArguments& options) 
   };
   const GenerateResult result =
       fathom::generate(generation.engine(), prompt, request, on_token, stop);
-  show(utf8.finish() + "\n\n");
-  make_report(result, generation.memory(), global.json).print(global.json);
-  return result.finish_reason == FinishReason::kInterrupted ? 130 : 0;
+  show(utf8.finish() + "\n");
+  const Report report = make_report(result, generation.memory(), global.json);
+  if (global.json)
+    report.print(true);
+  else
+    finish_text(report);
+  const bool interrupted = result.finish_reason == FinishReason::kInterrupted;
+  return interrupted ? Interrupted{interrupt.signal_number()}.exit_status() : 0;
 }
 
 }  // namespace fathom::app

@@ -94,6 +94,10 @@ std::string Report::lines(const std::string& indent) const {
   return out;
 }
 
+void Report::print_aside() const {
+  fmt::print(stderr, "{}\n", lines(""));
+}
+
 void Report::print(bool json) const {
   // Invalid UTF-8 (a cut-off character of generated text) must not stop the report.
   const std::string text =

@@ -33,6 +33,8 @@ class Report {
 
   /// To standard output.
   void print(bool json) const;
+  /// For people, on standard error: where standard output has something else, such as a text.
+  void print_aside() const;
 
  private:
   struct Data;

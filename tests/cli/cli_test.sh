@@ -60,6 +60,10 @@ done
 ok "$fathom" quantize --model random-int4-2 --dtype bf16 --out random-back --eval text.txt --json
 json loss_before loss
 refuses 1 'not an empty directory' "$fathom" quantize --model random --dtype fp8 --out random-fp8-2
+refuses 2 '--zero-points' "$fathom" quantize --model random --dtype fp8 --zero-points --out never
+refuses 2 '--power-of-two' "$fathom" quantize --model random --dtype int4 --power-of-two --out never
+refuses 1 nowhere.txt "$fathom" quantize --model random --dtype int4 --out never --eval nowhere.txt
+[ ! -e never ] || fail 'a refused quantization was written'
 refuses 2 '--group-size' "$fathom" quantize --model random --dtype int4 --group-size 20 --out never
 ok "$fathom" generate --model random-int4-2 --preload --ids 1,2,3 --max-new-tokens 2
 ok "$fathom" train run.toml --out run-fp8 --set model=random-fp8 --set train.steps=1
@@ -92,6 +96,25 @@ json format conversations
 refuses 1 'known are deepseek-v2' "$fathom" chat --model $model --chat-template nonsense
 refuses 1 'no place for it' "$fathom" chat --model $model --thinking
 
+# Standard output has the text alone; texts come from pipes too.
+printf 'the cat' >prompt.txt
+ok "$fathom" generate --model $model --prompt-file prompt.txt --max-new-tokens 8 --ignore-eos
+grep -q decode_tokens_per_s out && fail 'generate mixes its statistics into the text'
+grep -q decode_tokens_per_s err || fail 'generate shows no statistics'
+mv out whole
+for file in - /dev/stdin; do
+  "$fathom" generate --model $model --prompt-file $file --max-new-tokens 8 --ignore-eos \
+    <prompt.txt >out 2>err
+  cmp -s out whole || fail "generate --prompt-file $file: $(tail -1 err)"
+  cat prompt.txt | "$fathom" generate --model $model --prompt-file $file --max-new-tokens 8 \
+    --ignore-eos >out 2>err
+  cmp -s out whole || fail "generate --prompt-file $file from a pipe: $(tail -1 err)"
+done
+cat text.txt | "$fathom" eval --model $model --text - >out 2>err || fail "eval --text -: $(cat err)"
+grep -q bits_per_byte out || fail 'eval of a pipe'
+ok "$fathom" debug logits --model $model --ids 1,2 --out /dev/null
+[ -c /dev/null ] || fail '--out replaced a device'
+
 # --- the command line itself ---
 refuses 2 '--nonsense' "$fathom" version --nonsense
 refuses 2 'fathom --help' "$fathom"
@@ -103,6 +126,10 @@ refuses 2 '--prompt' "$fathom" generate --model $model --prompt a --ids 1
 refuses 2 'fp9' "$fathom" generate --model $model --prompt a --cache-dtype fp9
 refuses 2 'fp9' "$fathom" eval --model $model --text text.txt --precision fp9
 refuses 2 '--threads' "$fathom" version --threads 0
+refuses 2 'not a token id' "$fathom" generate --model $model --ids ''
+refuses 2 'not a token id' "$fathom" generate --model $model --ids 1,-2
+refuses 2 '0 is not a number above 0' "$fathom" generate --model $model --prompt a --max-new-tokens 0
+refuses 2 '--seed' "$fathom" generate --model $model --prompt a --seed -1
 refuses 2 z80 env FATHOM_ISA=z80 "$fathom" version
 refuses 2 'outside the vocabulary' "$fathom" debug logits --model $model --ids 1,300 --out x
 refuses 2 'at least 2' "$fathom" debug gradients --model $model --ids 1 --out x
