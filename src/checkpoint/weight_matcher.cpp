@@ -155,7 +155,8 @@ bool WeightMatcher::has_zero_point(const ParameterInfo& info) const {
 
 void WeightMatcher::take_packed(const ParameterInfo& info, const Found& packed, Parameter& p) {
   const int64_t rows = info.shape[0], cols = info.shape[1];
-  for (const char* suffix : {"_packed", "_scale", "_shape"}) expected_.insert(info.name + suffix);
+  for (const char* suffix : {"_packed", "_scale", "_zero_point", "_shape"})
+    expected_.insert(info.name + suffix);
   if (!expects_codes(info, "compressed-tensors")) return;
   const std::vector<int64_t>& words = packed.tensor->shape;
   PackedIntLayout layout{rows, cols, 4, 0, true};
