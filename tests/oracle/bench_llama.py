@@ -1,14 +1,17 @@
-"""llama.cpp's speed beside fathom's on the same GGUF file: the peer for docs/performance/llama_cpp.md.
+"""The speed of llama.cpp and transformers beside fathom's: the peers for docs/performance/llama_cpp.md.
 
     python bench_llama.py --fathom build/release/apps/fathom/fathom [--format q8_0,q4_0]
-                          [--prefill 512,4096] [--decode 1x128,1x4096,8x128] [--threads 2]
+                          [--peer llama.cpp] [--prefill 512,4096] [--decode 1x128,1x4096,8x128]
 
 A random model of eight layers of Moonlight's shape (random_gguf.py; 4.6 GB in Q8_0, removed
-afterwards) is measured by `fathom bench prefill|decode` and by llama.cpp (llama-cpp-python built
-for this processor, llama_worker.py) in turn, as many rounds as fit --seconds for a row. Prints
-medians, their ratio (above 1: fathom is faster), the share of the roof that either reaches (the
-machine's own bandwidth or multiply-add peak, as fathom measures it before and after its part of
-each round), and the peak memory of both processes; then one JSON document.
+afterwards) is measured by `fathom bench prefill|decode` and by a peer in turn, as many rounds as
+fit --seconds for a row. llama.cpp (llama-cpp-python built for this processor, llama_worker.py) reads
+the GGUF file that fathom reads; int4 and int8 are the directory that `fathom quantize` makes of a
+Q4_0 or Q8_0 file, beside llama.cpp on that file. transformers (transformers_worker.py) has the
+same shape in BF16, so only --format bf16 compares with it. Prints medians, their ratio (above 1:
+fathom is faster), the share of the roof that either reaches (the machine's own bandwidth or
+multiply-add peak, as fathom measures it before and after its part of each round), and the peak
+memory of both processes; then one JSON document.
 """
 
 import argparse
@@ -20,7 +23,7 @@ import sys
 import tempfile
 import time
 
-import gguf
+from gguf import GGMLQuantizationType as Type
 
 from fathom import Fathom
 from random_gguf import EIGHT_LAYERS, write_random
@@ -29,9 +32,15 @@ HERE = pathlib.Path(__file__).parent
 STEPS = 32  # decoded a run
 
 
-class Llama:
-    def __init__(self, model: pathlib.Path, threads: int):
-        command = [sys.executable, str(HERE / "llama_worker.py"), str(model), str(threads)]
+# What `fathom quantize` writes, and the blocks that have its bytes a weight: a scale for 32 codes.
+INTEGERS = {"int4": Type.Q4_0, "int8": Type.Q8_0}
+
+
+class Peer:
+    """A worker (worker.py) in a process of its own."""
+
+    def __init__(self, script: str, *arguments):
+        command = [sys.executable, str(HERE / script), *map(str, arguments)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
         self.version = json.loads(self.process.stdout.readline())
@@ -56,8 +65,8 @@ class Prefill:
     def our_rate(self, case: dict) -> float:
         return case["tokens_per_s"]
 
-    def their_rate(self, llama: Llama) -> float:
-        return self.tokens / llama.ask(what="prefill", tokens=self.tokens)["seconds"]
+    def their_rate(self, peer: Peer) -> float:
+        return self.tokens / peer.ask(what="prefill", tokens=self.tokens)["seconds"]
 
 
 class Decode:
@@ -71,15 +80,15 @@ class Decode:
     def our_rate(self, case: dict) -> float:
         return case["tokens_per_s"]
 
-    def their_rate(self, llama: Llama) -> float:
+    def their_rate(self, peer: Peer) -> float:
         request = dict(what="decode", context=self.context, batch=self.batch, steps=STEPS)
-        return self.batch / llama.ask(**request)["seconds"]
+        return self.batch / peer.ask(**request)["seconds"]
 
 
-def measure(work, fathom: Fathom, llama: Llama, model: pathlib.Path, arguments) -> dict:
+def measure(work, fathom: Fathom, model: pathlib.Path, peer: Peer, arguments) -> dict:
     """Rounds of ours and theirs; the first of theirs fills caches and does not count."""
     ours, theirs, shares, peaks = [], [], [], []
-    work.their_rate(llama)
+    work.their_rate(peer)
     end = time.perf_counter() + arguments.seconds
     while not ours or time.perf_counter() < end:
         run = ["bench", *work.ours(), "--model", model, "--threads", arguments.threads]
@@ -87,68 +96,102 @@ def measure(work, fathom: Fathom, llama: Llama, model: pathlib.Path, arguments) 
         ours.append(work.our_rate(case))
         shares.append(case["share_of_roof"])
         peaks.append(case["peak_bytes"])
-        theirs.append(work.their_rate(llama))
+        theirs.append(work.their_rate(peer))
     rate, their_rate = statistics.median(ours), statistics.median(theirs)
     share = statistics.median(shares)
     return {
         "work": work.name,
         "fathom_tokens_per_s": rate,
-        "llama_tokens_per_s": their_rate,
+        "peer_tokens_per_s": their_rate,
         "ratio": rate / their_rate,
         "fathom_share_of_roof": share,
-        "llama_share_of_roof": share * their_rate / rate,
-        "rounds": {"fathom": ours, "llama": theirs, "share": shares},
+        "peer_share_of_roof": share * their_rate / rate,
+        "rounds": {"fathom": ours, "peer": theirs, "share": shares},
         "fathom_peak_bytes": max(peaks),
-        "llama_peak_bytes": llama.ask(what="peak")["bytes"],
+        "peer_peak_bytes": peer.ask(what="peak")["bytes"],
     }
 
 
 def print_row(row: dict) -> None:
-    mb = {who: row[f"{who}_peak_bytes"] / 1e6 for who in ("fathom", "llama")}
+    mb = {who: row[f"{who}_peak_bytes"] / 1e6 for who in ("fathom", "peer")}
     print(
-        f"| {row['format']} | {row['work']} | {row['fathom_tokens_per_s']:.1f}"
-        f" | {row['llama_tokens_per_s']:.1f} | {row['ratio']:.2f}"
-        f" | {row['fathom_share_of_roof']:.0%} | {row['llama_share_of_roof']:.0%}"
-        f" | {mb['fathom']:.0f} | {mb['llama']:.0f} | {len(row['rounds']['fathom'])} |",
+        f"| {row['format']} | {row['peer']} | {row['work']} | {row['fathom_tokens_per_s']:.1f}"
+        f" | {row['peer_tokens_per_s']:.1f} | {row['ratio']:.2f}"
+        f" | {row['fathom_share_of_roof']:.0%} | {row['peer_share_of_roof']:.0%}"
+        f" | {mb['fathom']:.0f} | {mb['peer']:.0f} | {len(row['rounds']['fathom'])} |",
         flush=True,
     )
 
 
-def bench_format(name: str, works: list, path: pathlib.Path, arguments) -> dict:
-    write_random(path, EIGHT_LAYERS, gguf.GGMLQuantizationType[name.upper()])
-    fathom, llama = Fathom(arguments.fathom), Llama(path, arguments.threads)
+def write_models(name: str, directory: pathlib.Path, fathom: Fathom) -> tuple:
+    """What fathom reads, and the GGUF file that llama.cpp reads: the same but for integers."""
+    file = directory / "model.gguf"
+    if name not in INTEGERS:
+        write_random(file, EIGHT_LAYERS, Type[name.upper()])
+        return file, file
+    # quantize leaves the tables of the vocabulary as they are in published checkpoints.
+    write_random(file, EIGHT_LAYERS, INTEGERS[name], tables=Type.BF16)
+    ours = directory / name
+    fathom.run("quantize", "--model", file, "--dtype", name, "--group-size", 32, "--out", ours)
+    return ours, file
+
+
+def bench_format(name: str, works: list, directory: pathlib.Path, arguments) -> list[dict]:
+    fathom = Fathom(arguments.fathom)
+    ours, file = write_models(name, directory, fathom)
+    start = {
+        "llama.cpp": lambda: Peer("llama_worker.py", file, arguments.threads),
+        "transformers": lambda: Peer("transformers_worker.py", arguments.threads),
+    }
     rows = []
-    for work in works:
-        rows.append({"format": name} | measure(work, fathom, llama, path, arguments))
-        print_row(rows[-1])
-    llama.close()
-    return {"format": name, "bytes": path.stat().st_size, "peer": llama.version, "rows": rows}
+    for peer_name in arguments.peer:
+        peer = start[peer_name]()
+        for work in works:
+            row = {"format": name, "peer": peer_name, "version": peer.version}
+            rows.append(row | measure(work, fathom, ours, peer, arguments))
+            print_row(rows[-1])
+        peer.close()
+    return rows
+
+
+def names(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
 
 
 def numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",") if part]
+    return [int(part) for part in names(text)]
 
 
-def main():
+def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fathom", required=True, help="the fathom program")
-    parser.add_argument("--format", default="q8_0,q4_0", help="q8_0, q4_0, q4_k, q5_k, q6_k")
-    parser.add_argument("--prefill", default="512,4096", help="lengths of prompts")
-    parser.add_argument("--decode", default="1x128,1x4096,8x128", help="sequences x context")
+    formats = "q8_0, q4_0, q4_k, q5_k, q6_k, bf16, int8, int4"
+    parser.add_argument("--format", type=names, default="q8_0,q4_0", help=formats)
+    parser.add_argument("--peer", type=names, default="llama.cpp", help="llama.cpp, transformers")
+    parser.add_argument("--prefill", type=numbers, default="512,4096", help="lengths of prompts")
+    parser.add_argument("--decode", type=names, default="1x128,1x4096,8x128",
+                        help="sequences x context")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20, help="about so long for a row")
     parser.add_argument("--directory", help="where the model is written (default: the system's)")
     arguments = parser.parse_args()
-    works = [Prefill(tokens) for tokens in numbers(arguments.prefill)]
-    works += [Decode(*map(int, part.split("x"))) for part in arguments.decode.split(",") if part]
-    print("| format | work | fathom tokens/s | llama.cpp | ratio | share of roof | llama.cpp's"
-          " | peak MB | llama.cpp's | rounds |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
-    results = []
-    for name in arguments.format.split(","):
-        with tempfile.TemporaryDirectory(prefix="fathom-llama-", dir=arguments.directory) as where:
-            results.append(bench_format(name, works, pathlib.Path(where) / "model.gguf", arguments))
-    print(json.dumps({"threads": arguments.threads, "formats": results}))
+    if "transformers" in arguments.peer and arguments.format != ["bf16"]:
+        parser.error("transformers has the model in BF16: give --format bf16")
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    works = [Prefill(tokens) for tokens in arguments.prefill]
+    works += [Decode(*map(int, part.split("x"))) for part in arguments.decode]
+    print("| format | peer | work | fathom tokens/s | peer's | ratio | share of roof | peer's"
+          " | peak MB | peer's | rounds |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    rows = []
+    for name in arguments.format:
+        with tempfile.TemporaryDirectory(prefix="fathom-peers-", dir=arguments.directory) as where:
+            rows += bench_format(name, works, pathlib.Path(where), arguments)
+    print(json.dumps({"threads": arguments.threads, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -83,14 +83,24 @@ def shapes(c: dict) -> dict:
     return all_shapes | {"output_norm.weight": (c["hidden_size"],), "output.weight": table}
 
 
-def _kind_of(name: str, shape: tuple, kind: Type) -> Type:
+def _kind_of(name: str, shape: tuple, kind: Type, tables: Type) -> Type:
     """As llama.cpp's quantizer chooses: F32 for what is small, no K-quant for rows of odd length."""
     if len(shape) == 1 or "ffn_gate_inp" in name:
         return Type.F32
+    if name in ("token_embd.weight", "output.weight"):
+        return tables
     return Type.Q8_0 if shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] else kind
 
 
+def _random_bf16(shape: tuple, rng) -> np.ndarray:
+    """Bytes: any sign and mantissa, with one exponent: 1/64 to 1/32 (exponents are offset by 127)."""
+    bits = rng.integers(0, 1 << 16, shape, dtype=np.uint16)
+    return ((bits & 0x807F) | ((127 - 6) << 7)).astype(np.uint16).view(np.uint8)
+
+
 def _random_tensor(name: str, shape: tuple, kind: Type, rng) -> np.ndarray:
+    if kind == Type.BF16:
+        return _random_bf16(shape, rng)
     if kind != Type.F32:
         return random_blocks(shape, kind, rng)
     if "norm" in name:
@@ -98,9 +108,12 @@ def _random_tensor(name: str, shape: tuple, kind: Type, rng) -> np.ndarray:
     return rng.standard_normal(shape, np.float32) / np.float32(shape[-1] ** 0.5)
 
 
-def write_random(path: pathlib.Path, c: dict, kind: Type, seed: int = 1) -> None:
+def write_random(
+    path: pathlib.Path, c: dict, kind: Type, tables: Type | None = None, seed: int = 1
+) -> None:
+    """Matrices of that kind; the two tables of the vocabulary may be of another."""
     rng = np.random.default_rng(seed)
-    kinds = {name: _kind_of(name, shape, kind) for name, shape in shapes(c).items()}
+    kinds = {n: _kind_of(n, shape, kind, tables or kind) for n, shape in shapes(c).items()}
     w = gguf.GGUFWriter(path, "deepseek2")
     add_metadata(w, c, True)
     w.add_tokenizer_model("none")
