@@ -1,17 +1,18 @@
-"""The speed of llama.cpp and transformers beside fathom's: the peers for docs/performance/llama_cpp.md.
+"""llama.cpp's and transformers' speed beside fathom's: for docs/performance/llama_cpp.md.
 
     python bench_llama.py --fathom build/release/apps/fathom/fathom [--format q8_0,q4_0]
                           [--peer llama.cpp] [--prefill 512,4096] [--decode 1x128,1x4096,8x128]
 
 A random model of eight layers of Moonlight's shape (random_gguf.py; 4.6 GB in Q8_0, removed
 afterwards) is measured by `fathom bench prefill|decode` and by a peer in turn, as many rounds as
-fit --seconds for a row. llama.cpp (llama-cpp-python built for this processor, llama_worker.py) reads
-the GGUF file that fathom reads; int4 and int8 are the directory that `fathom quantize` makes of a
-Q4_0 or Q8_0 file, beside llama.cpp on that file. transformers (transformers_worker.py) has the
-same shape in BF16, so only --format bf16 compares with it. Prints medians, their ratio (above 1:
-fathom is faster), the share of the roof that either reaches (the machine's own bandwidth or
-multiply-add peak, as fathom measures it before and after its part of each round), and the peak
-memory of both processes; then one JSON document.
+fit --seconds for a row. llama.cpp (llama-cpp-python built for this processor, llama_worker.py)
+reads the same GGUF file; for int4 and int8 fathom reads what `fathom quantize` makes of a Q4_0 or
+Q8_0 file, llama.cpp that file. transformers (transformers_worker.py) has a model of the same shape
+in BF16 and is compared in --format bf16 alone.
+
+Prints medians, their ratio (above 1: fathom is faster), the share of the roof that either reaches
+(the machine's own bandwidth or multiply-add peak, as fathom measures it before and after its part
+of each round), and the peak memory of both processes; then one JSON document.
 """
 
 import argparse
@@ -169,8 +170,8 @@ def parse_arguments():
     parser.add_argument("--format", type=names, default="q8_0,q4_0", help=formats)
     parser.add_argument("--peer", type=names, default="llama.cpp", help="llama.cpp, transformers")
     parser.add_argument("--prefill", type=numbers, default="512,4096", help="lengths of prompts")
-    parser.add_argument("--decode", type=names, default="1x128,1x4096,8x128",
-                        help="sequences x context")
+    shapes = "1x128,1x4096,8x128"
+    parser.add_argument("--decode", type=names, default=shapes, help="sequences x context")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20, help="about so long for a row")
     parser.add_argument("--directory", help="where the model is written (default: the system's)")

@@ -38,6 +38,8 @@ EIGHT_LAYERS = dict(
     topk_group=1,
 )
 
+TABLES = ("token_embd.weight", "output.weight")  # a row a token of the vocabulary
+
 
 def _attention_shapes(c: dict) -> dict:
     width, heads, latent = c["hidden_size"], c["num_attention_heads"], c["kv_lora_rank"]
@@ -83,19 +85,17 @@ def shapes(c: dict) -> dict:
     return all_shapes | {"output_norm.weight": (c["hidden_size"],), "output.weight": table}
 
 
-def _kind_of(name: str, shape: tuple, kind: Type, tables: Type) -> Type:
+def _kind_of(name: str, shape: tuple, kind: Type) -> Type:
     """As llama.cpp's quantizer chooses: F32 for what is small, no K-quant for rows of odd length."""
     if len(shape) == 1 or "ffn_gate_inp" in name:
         return Type.F32
-    if name in ("token_embd.weight", "output.weight"):
-        return tables
     return Type.Q8_0 if shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] else kind
 
 
 def _random_bf16(shape: tuple, rng) -> np.ndarray:
-    """Bytes: any sign and mantissa, with one exponent: 1/64 to 1/32 (exponents are offset by 127)."""
+    """Bytes: any sign and mantissa, but one exponent, whose offset is 127: 1/64 to 1/32."""
     bits = rng.integers(0, 1 << 16, shape, dtype=np.uint16)
-    return ((bits & 0x807F) | ((127 - 6) << 7)).astype(np.uint16).view(np.uint8)
+    return ((bits & 0x807F) | ((127 - 6) << 7)).view(np.uint8)
 
 
 def _random_tensor(name: str, shape: tuple, kind: Type, rng) -> np.ndarray:
@@ -113,7 +113,10 @@ def write_random(
 ) -> None:
     """Matrices of that kind; the two tables of the vocabulary may be of another."""
     rng = np.random.default_rng(seed)
-    kinds = {n: _kind_of(n, shape, kind, tables or kind) for n, shape in shapes(c).items()}
+    kinds = {}
+    for name, shape in shapes(c).items():
+        wanted = tables or kind if name in TABLES else kind
+        kinds[name] = _kind_of(name, shape, wanted)
     w = gguf.GGUFWriter(path, "deepseek2")
     add_metadata(w, c, True)
     w.add_tokenizer_model("none")
