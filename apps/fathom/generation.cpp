@@ -30,7 +30,11 @@ int64_t context_for(const SamplingArguments& sampling, const ModelConfig& config
 constexpr int64_t kAdaptiveDrafts = 4;
 
 int64_t drafts_for(const SamplingArguments& sampling, const ModelConfig& config) {
-  if (sampling.speculate == "off") return 0;
+  if (sampling.speculate == "off") {
+    if (sampling.drafts > 0)
+      throw UsageError("--drafts has no meaning without --speculate mtp", "give both or neither");
+    return 0;
+  }
   if (config.num_nextn_predict_layers == 0)
     throw UsageError("--speculate mtp: this model has no MTP module",
                      "leave the option out, or train with num_nextn_predict_layers >= 1");

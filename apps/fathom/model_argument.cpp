@@ -1,8 +1,11 @@
 #include "model_argument.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 
+#include "base/error.h"
 #include "checkpoint/gguf_tokenizer.h"
 #include "checkpoint/model_io.h"
 
@@ -30,8 +33,14 @@ std::string tokenizer_of(const std::string& model, const std::string& tokenizer)
 }
 
 Tokenizer load_tokenizer(const std::string& model, const std::string& tokenizer) {
-  if (tokenizer.empty() && is_gguf(model))
+  if (tokenizer.empty() && is_gguf(model)) {
     if (std::optional<Tokenizer> own = gguf_tokenizer(model)) return std::move(*own);
+    const fs::path beside = tokenizer_of(model);
+    if (!fs::exists(beside / "tokenizer.json") && !fs::exists(beside / "tiktoken.model"))
+      throw Error(fmt::format("{} has no vocabulary, and no tokenizer lies beside it", model),
+                  "name a directory with the model's tokenizer.json or tiktoken.model: --tokenizer "
+                  "DIR");
+  }
   return Tokenizer::load(tokenizer_of(model, tokenizer));
 }
 

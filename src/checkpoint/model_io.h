@@ -51,7 +51,7 @@ class StoredModel {
   std::vector<Tensor> owned_;  ///< what was widened or turned
 };
 
-/// Whether a path names a GGUF file.
+/// Whether a path names a GGUF file, by its ending or by what it begins with.
 bool is_gguf(const std::filesystem::path& path);
 /// The shape of a stored model: its config.json, or the metadata of a GGUF file.
 ModelConfig stored_config(const std::filesystem::path& path);

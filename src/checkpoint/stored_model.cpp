@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <fstream>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -64,7 +65,11 @@ ModelConfig config_in(const fs::path& directory) {
 }  // namespace
 
 bool is_gguf(const fs::path& path) {
-  return path.extension() == ".gguf" && !fs::is_directory(path);
+  if (fs::is_directory(path)) return false;
+  if (path.extension() == ".gguf") return true;
+  char magic[4] = {};  // caches name files by their hash
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+  return std::string_view(magic, sizeof magic) == "GGUF";
 }
 
 StoredModel StoredModel::open(const fs::path& path, OpenOptions options) {

@@ -62,7 +62,7 @@ void Engine::check(const Request& request) const {
   for (const int32_t id : request.prompt)
     if (id < 0 || id >= vocab)
       throw Error(fmt::format("token {} is not in the vocabulary of {}", id, vocab),
-                  "the tokenizer does not belong to this model");
+                  "ids begin at 0; a tokenizer that gives others is not this model's");
   if (prompt >= room)
     throw Error(fmt::format("the prompt has {} tokens and the {} holds {}: no room for an answer",
                             prompt, room < max_context() ? "cache" : "context", room),

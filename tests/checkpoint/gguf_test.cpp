@@ -259,6 +259,15 @@ TEST_F(GgufModel, NamesAMissingPart) {
   }
 }
 
+TEST_F(GgufModel, IsKnownByItsFirstBytes) {
+  fs::rename(write(config_without_mtp(), false), dir_ / "sha256-0123");
+  EXPECT_TRUE(is_gguf(dir_ / "sha256-0123"));
+  EXPECT_GT(StoredModel::open(dir_ / "sha256-0123").bytes, 0u);
+  EXPECT_FALSE(is_gguf(dir_));
+  EXPECT_FALSE(is_gguf(dir_ / "nowhere"));
+  EXPECT_TRUE(is_gguf(dir_ / "nowhere.gguf")) << "opening it tells that it is not there";
+}
+
 TEST_F(GgufModel, CarriesItsTokenizer) {
   GgufBuilder b;
   b.key("tokenizer.ggml.model", "gpt2");

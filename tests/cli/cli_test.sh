@@ -129,6 +129,7 @@ refuses 2 '--threads' "$fathom" version --threads 0
 refuses 2 'not a token id' "$fathom" generate --model $model --ids ''
 refuses 2 'not a token id' "$fathom" generate --model $model --ids 1,-2
 refuses 2 '0 is not a number above 0' "$fathom" generate --model $model --prompt a --max-new-tokens 0
+refuses 2 '--speculate mtp' "$fathom" generate --model $model --prompt a --drafts 2
 refuses 2 '--seed' "$fathom" generate --model $model --prompt a --seed -1
 refuses 2 z80 env FATHOM_ISA=z80 "$fathom" version
 refuses 2 'outside the vocabulary' "$fathom" debug logits --model $model --ids 1,300 --out x

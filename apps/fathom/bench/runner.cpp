@@ -67,7 +67,7 @@ BenchRun::BenchRun(const GlobalOptions& global, const BenchOptions& options, siz
     : global_(global),
       options_(options),
       session_(global),
-      interrupt_("stopping: what was measured follows") {
+      interrupt_("\nstopping: what was measured follows; again to end at once\n") {
   if (!options.peer.empty()) peer_.emplace(options.peer, session_.pool.size());
   progress_.emplace("measuring", static_cast<double>(cases * kRounds), " rounds");
 }
