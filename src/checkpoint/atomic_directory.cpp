@@ -87,9 +87,14 @@ fs::path sibling(const fs::path& path, std::string_view kind) {
   return path.parent_path() / fmt::format("{}.{}.{}", path.filename().string(), kind, getpid());
 }
 
+/// Absolute; where it is a link to a directory, perhaps on a larger disk, that directory.
 fs::path normalized(const fs::path& path) {
   const fs::path absolute = fs::absolute(path).lexically_normal();
-  return absolute.has_filename() ? absolute : absolute.parent_path();
+  const fs::path named = absolute.has_filename() ? absolute : absolute.parent_path();
+  std::error_code code;
+  if (!fs::is_symlink(named, code)) return named;
+  const fs::path target = fs::canonical(named, code);
+  return code ? named : target;
 }
 
 void rename_or_throw(const fs::path& from, const fs::path& to) {

@@ -10,10 +10,10 @@ namespace fathom {
 ///   … write files under out.path() …
 ///   out.commit();
 ///
-/// Files go to path.tmp.<pid> beside it. commit() flushes them to disk, adds checksums.json and
-/// puts the directory in place of the old one in one step. Without commit() the destructor removes
-/// it; what a killed process left is removed by the next AtomicDirectory of the same path. At most
-/// one writes a path at a time.
+/// Files go to path.tmp.<pid> beside it; where path is a symbolic link, beside what it names.
+/// commit() flushes them to disk, adds checksums.json and puts the directory in place of the old
+/// one in one step. Without commit() the destructor removes it; what a killed process left is
+/// removed by the next AtomicDirectory of the same path. At most one writes a path at a time.
 class AtomicDirectory {
  public:
   explicit AtomicDirectory(const std::filesystem::path& path);

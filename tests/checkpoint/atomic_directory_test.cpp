@@ -122,6 +122,15 @@ TEST_F(AtomicDirectoryTest, TrailingSlashIsTheSameDirectory) {
   EXPECT_TRUE(fs::exists(dir_ / "step-1/a"));
 }
 
+TEST_F(AtomicDirectoryTest, LinkStaysAndItsDirectoryIsWritten) {
+  fs::create_directories(dir_ / "elsewhere" / "target");
+  fs::create_symlink("elsewhere/target", path_);
+  write("new");
+  EXPECT_TRUE(fs::is_symlink(path_));
+  EXPECT_EQ(read_text_file(dir_ / "elsewhere" / "target" / "a"), "new");
+  EXPECT_EQ(siblings(), 2u) << "nothing is left beside the link";
+}
+
 /// Writes versions 0, 1, … without end; killed at a random moment, what is left under the name is
 /// one whole version.
 TEST_F(AtomicDirectoryTest, KilledAtAnyTimeWhatLoadsIsWhole) {

@@ -130,6 +130,13 @@ TEST_F(SafetensorsReaderTest, MalformedIndex) {
   }
 }
 
+TEST_F(SafetensorsReaderTest, ShardNamesOfSixDigits) {  // DeepSeek-V3's end in -of-000163
+  write_one("model-00001-of-000002.safetensors", "a");
+  expect_open_error("holds 1 of the 2 shards");
+  write_one("model-00002-of-000002.safetensors", "b");
+  EXPECT_EQ(CheckpointReader::open(dir_).names().size(), 2u);
+}
+
 TEST_F(SafetensorsReaderTest, DirectoryWithoutIndex) {
   expect_open_error("holds no .safetensors file");
   write_one("model-00001-of-00002.safetensors", "a");
