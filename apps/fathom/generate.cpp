@@ -51,7 +51,7 @@ Report make_report(const GenerateResult& r, const Report& memory, bool json) {
   report.add("finish_reason", name_of(r.finish_reason));
   report.add("prefill_tokens_per_s", r.prefill_tokens_per_s());
   report.add("decode_tokens_per_s", r.decode_tokens_per_s());
-  add_speculation(report, r.mtp);
+  if (json || r.mtp.drafted > 0) add_speculation(report, r.mtp);
   report.add("memory", memory);
   if (!r.logprobs.empty()) report.add("logprobs", logprob_reports(r.logprobs));
   return report;

@@ -195,6 +195,9 @@ refuses 1 bad.json "$fathom" inspect --model bad.json
 refuses 1 nano "$fathom" init --model nanno --out never
 refuses 1 nowhere "$fathom" init --model config.json --out never --tokenizer nowhere
 [ ! -e never ] || fail 'init without its tokenizer left something'
+mkdir inside && cd inside || exit 1
+refuses 1 'a new directory' "$fathom" init --model ../config.json --out .
+cd .. && rm -r inside
 refuses 1 'not an empty directory' "$fathom" init --model config.json --out random
 
 # --- tokenizers ---
