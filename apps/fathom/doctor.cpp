@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "base/log.h"
 #include "base/numa.h"
@@ -12,6 +14,7 @@
 #include "model/parameter_count.h"
 #include "model_argument.h"
 #include "options.h"
+#include "prepare_weights.h"
 #include "report.h"
 #include "session.h"
 
@@ -23,20 +26,27 @@ using kernels::GemmPrecision;
 // Bytes a weight takes: as stored, or BF16 for a shape without a checkpoint.
 double bytes_per_weight(const std::string& model, const ModelConfig& config) {
   if (!is_stored(model)) return 2;
+  const StoredModel stored = StoredModel::open(model, {.read_values = false});
+  warn_if_too_large(stored);
   const ParameterCount n = count_parameters(config);
-  const auto stored = static_cast<double>(StoredModel::open(model, {.read_values = false}).bytes);
   const auto copies = static_cast<double>(2 * config.num_nextn_predict_layers * n.embedding);
-  return stored / (static_cast<double>(n.total + n.mtp) + copies);
+  return static_cast<double>(stored.bytes) / (static_cast<double>(n.total + n.mtp) + copies);
 }
 
-// One sequence, short context: the larger of the time to read the weights and to multiply them.
-double predict_decode(const std::string& model, double read_gb_s, double tflops) {
-  const ModelConfig config = config_of(model);
-  const double bytes = decode_bytes_per_token(config, bytes_per_weight(model, config), 2, 0);
-  const double memory_seconds = bytes / (read_gb_s * 1e9);
-  const double compute_seconds = inference_flops_per_token(config, 0) / (tflops * 1e12);
-  return 1 / std::max(memory_seconds, compute_seconds);
-}
+// What a token of one sequence takes at a short context.
+struct DecodeCost {
+  double bytes = 0, flops = 0;
+
+  explicit DecodeCost(const std::string& model) {
+    const ModelConfig config = config_of(model);
+    bytes = decode_bytes_per_token(config, bytes_per_weight(model, config), 2, 0);
+    flops = inference_flops_per_token(config, 0);
+  }
+  // By the larger of the time to read the weights and to multiply them.
+  double tokens_per_s(double read_gb_s, double tflops) const {
+    return 1 / std::max(bytes / (read_gb_s * 1e9), flops / (tflops * 1e12));
+  }
+};
 
 void add_machine(Report& report, const Session& session) {
   const Machine& m = machine();
@@ -109,6 +119,8 @@ double add_peaks(Report& report, Session& session) {
 }  // namespace
 
 int run_doctor(const GlobalOptions& global, const DoctorArguments& options) {
+  std::optional<DecodeCost> decode;  // before anything is measured: the model may be wrong
+  if (!options.model.empty()) decode.emplace(options.model);
   Session session(global);
   log_info("measuring memory bandwidth and arithmetic peak");
   Report report;
@@ -117,10 +129,11 @@ int run_doctor(const GlobalOptions& global, const DoctorArguments& options) {
   report.add("fork_join_seconds", fork_join, fmt::format("{:.2f} us", fork_join * 1e6));
   const double read_gb_s = add_bandwidth(report, session);
   const double bf16 = add_peaks(report, session);
-  if (!options.model.empty()) {
-    const double rate = predict_decode(options.model, read_gb_s, bf16);
-    report.add("predicted_decode_tokens_per_s", rate,
-               fmt::format("{:.1f} (one sequence, short context, at full bandwidth)", rate));
+  if (decode) {
+    const double rate = decode->tokens_per_s(read_gb_s, bf16);
+    report.add(
+        "predicted_decode_tokens_per_s", rate,
+        fmt::format("{:.1f} (one sequence, short context, in memory, at full bandwidth)", rate));
   }
   report.print(global.json);
   return 0;

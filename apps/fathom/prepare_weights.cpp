@@ -9,7 +9,6 @@
 #include "model/parameter_count.h"
 
 namespace fathom::app {
-namespace {
 
 void warn_if_too_large(const StoredModel& stored) {
   const auto memory = static_cast<double>(available_memory());
@@ -28,8 +27,6 @@ void warn_if_too_large(const StoredModel& stored) {
        {"disk_gb_s", fmt::format("{:.2f}", disk / 1e9)},
        {"expected_tokens_per_s", fmt::format("{:.2f}", rate)}});
 }
-
-}  // namespace
 
 void prepare_weights(const StoredModel& stored, bool preload) {
   for (const MappedFile* file : stored.files()) file->want_huge_pages();

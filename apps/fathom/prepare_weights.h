@@ -4,8 +4,9 @@
 
 namespace fathom::app {
 
-/// Before a model is used: asks for huge pages, reads everything from disk if `preload`, and warns
-/// when the weights exceed the memory that can be had, with the speed to expect.
+/// Warns when the weights exceed the memory that can be had, with the speed to expect.
+void warn_if_too_large(const StoredModel& stored);
+/// Before a model is used: asks for huge pages, warns, and reads everything from disk if `preload`.
 void prepare_weights(const StoredModel& stored, bool preload);
 
 }  // namespace fathom::app
