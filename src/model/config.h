@@ -35,7 +35,7 @@ struct QuantizationConfig {
   int64_t block_rows = 128, block_cols = 128;  ///< weight_block_size
 
   // compressed-tensors and awq; of several config_groups, the first
-  bool uniform = true;  ///< config_groups agree in group_size and symmetric
+  bool uniform = true;     ///< config_groups agree in group_size and symmetric
   std::string format;      ///< compressed-tensors: pack-quantized or int-quantized
   int64_t bits = 0;        ///< 4 or 8
   int64_t group_size = 0;  ///< elements of a row under one scale; 0: the whole row
