@@ -116,23 +116,30 @@ Matrix product(Context& ctx, Layout layout, const GemmInput& a, const GemmInput&
   return c;
 }
 
-TEST(StoredGemm, ARowDependsNeitherOnTheOthersNorOnThreads) {
+/// Some rows of a product, on other threads, have the bits that they have among all sixteen.
+void check_rows_alone(Layout layout, const Storage& s, int64_t rows, int64_t cols) {
   TestContext one(1), three(3);
-  for (Layout layout : {Layout::kNT, Layout::kNN})
-    for (const Storage& s : kStorages) {
-      const int64_t cols = columns_of(s, 386), k = layout == Layout::kNT ? cols : 300;
-      const StoredMatrix b(s, 300, cols, 0, 2);
-      const Matrix a(DType::kF32, kernels::kSmallM, k, 1);
-      const Matrix all = product(one.ctx, layout, a.view, b.input, GemmPrecision::kBF16);
-      for (int64_t m : {1, 3, 8, 13}) {
-        const Matrix some = product(three.ctx, layout, GemmInput(a.view).row_range(16 - m, m),
-                                    b.input, GemmPrecision::kBF16);
-        for (int64_t i = 0; i < m * all.view.cols(); ++i) {
-          const int64_t r = i / all.view.cols(), c = i % all.view.cols();
-          ASSERT_EQ(some.get(r, c), all.get(16 - m + r, c)) << describe(s) << " " << r << ", " << c;
-        }
-      }
+  const StoredMatrix b(s, rows, cols, 0, 2);
+  const Matrix a(DType::kF32, kernels::kSmallM, layout == Layout::kNT ? cols : rows, 1);
+  const Matrix all = product(one.ctx, layout, a.view, b.input, GemmPrecision::kBF16);
+  for (int64_t m : {1, 3, 8, 13}) {
+    const Matrix some = product(three.ctx, layout, GemmInput(a.view).row_range(16 - m, m), b.input,
+                                GemmPrecision::kBF16);
+    for (int64_t i = 0; i < m * all.view.cols(); ++i) {
+      const int64_t r = i / all.view.cols(), c = i % all.view.cols();
+      ASSERT_EQ(some.get(r, c), all.get(16 - m + r, c)) << describe(s) << " " << r << ", " << c;
     }
+  }
+}
+
+TEST(StoredGemm, ARowDependsNeitherOnTheOthersNorOnThreads) {
+  for (Layout layout : {Layout::kNT, Layout::kNN})
+    for (const Storage& s : kStorages) check_rows_alone(layout, s, 300, columns_of(s, 386));
+}
+
+// The more rows, the more parts K is multiplied in.
+TEST(StoredGemm, ALongRowDependsNotOnTheOthers) {
+  for (const Storage& s : kStorages) check_rows_alone(Layout::kNT, s, 70, columns_of(s, 5200));
 }
 
 // Slices of heads: any row may be the first.

@@ -12,14 +12,19 @@
 namespace fathom::kernels::cpu::FATHOM_ISA_NS {
 namespace {
 
-// A row decodes in steps of kStep elements, kVectors vectors of 32. step(from, s, units, run,
-// offset) is given step s of the row, stored at `from`, of which so many units of 32 elements
-// exist (the others are zero bytes), and calls
-//   run(Index<v>, words, scale) for vectors v, v + 1, … that share a vector of scales: lane i of a
-//     product's sum over them belongs under lane i of scale
-//   offset(lanes) at most once: what the sums packed with a step of activations are multiplied by
+// A row decodes in steps of kStep elements, kVectors vectors of 32, in runs of kRunVectors that
+// share a vector of scales:
+//   begin(from, s, units)  what the runs of step s share. It is stored at `from`; so many units of
+//     32 elements exist, the others are zero bytes
+//   run<i>(factors, from, words)  the vectors of run i; returns their scales: lane l of a product's
+//     sum over them belongs under lane l
+//   offset(factors, s, units, add)  calls add(lanes) at most once: what the sums packed with a step
+//     of activations are multiplied by
 // Of what these are sums, kSums says. element(v, w) is where in the step word w of vector v comes
 // from.
+
+template <int64_t kVectors>
+using Words = __m512i[kVectors];
 
 template <class F>
 constexpr auto lanes_of(F lane) {
@@ -47,15 +52,13 @@ inline __m512i code_words(__m512i units, int mask) {
   return _mm512_ternarylogic_epi32(units, _mm512_set1_epi16(static_cast<int16_t>(mask)),
                                    _mm512_set1_epi16(0x4300), kAndOr);
 }
-/// The four-bit codes of 64 bytes: words[i] are bits 4i to 4i + 3 of each 16-bit unit.
-inline void nibble_words(__m512i bytes, __m512i (&words)[4]) {
-  words[0] = code_words(bytes, 0xf);
-  words[1] = code_words(_mm512_maskz_srli_epi16(kWords, bytes, 4), 0xf);
-  words[2] = code_words(_mm512_maskz_srli_epi16(kWords, bytes, 8), 0xf);
-  words[3] = code_words(_mm512_maskz_srli_epi16(kWords, bytes, 12), 0xf);
+/// Four-bit codes of 64 bytes: bits 4i to 4i + 3 of each 16-bit unit.
+template <int i>
+inline __m512i nibble_words(__m512i bytes) {
+  return code_words(i == 0 ? bytes : _mm512_maskz_srli_epi16(kWords, bytes, 4 * i), 0xf);
 }
 /// 64 codes of a byte each: those of even bytes, then of odd ones.
-inline void byte_words(__m512i bytes, __m512i (&words)[2]) {
+inline void byte_words(__m512i bytes, Words<2>& words) {
   words[0] = code_words(bytes, 0xff);
   words[1] = code_words(_mm512_maskz_srli_epi16(kWords, bytes, 8), 0xff);
 }
@@ -156,64 +159,76 @@ class UnitScales {
   int64_t steps_;           ///< in a group; none: groups are not whole steps
 };
 
-/// Sums of the activations of each unit of 32.
-struct UnitSums {
+/// Integers in groups: sums of the activations of each unit of 32 meet zero points.
+template <StorageFormat kFormat>
+class IntegerRow {
+ public:
   static constexpr Sums kSums = Sums::kPlaced;
   static constexpr int64_t kSummed = 32;
   static void place_sum(int64_t unit, float sum, float* lanes) { lanes[unit] = sum; }
+
+  IntegerRow(const GemmOperand& x, int64_t r) : scales_(x, r) {}
+  [[gnu::always_inline]] VecF begin(const std::byte*, int64_t s, int64_t units) const {
+    return scales_.scales(s, units);
+  }
+  template <class Add>
+  [[gnu::always_inline]] void offset(VecF scales, int64_t s, int64_t units, Add add) const {
+    if (scales_.has_zeros()) add(scales_.offsets(s, units, scales));
+  }
+
+ protected:
+  bool is_uniform() const { return scales_.is_uniform(); }
+
+ private:
+  UnitScales<kFormat> scales_;
 };
 
-struct Int4CodeRow : Steps128, UnitSums {
-  static constexpr int64_t kStepBytes = 64;
+/// Without sums that are multiplied.
+struct NoOffset {
+  template <class Factors, class Add>
+  void offset(const Factors&, int64_t, int64_t, Add) const {}
+};
+
+struct Int4CodeRow : Steps128, IntegerRow<StorageFormat::kInt4> {
+  static constexpr int64_t kStepBytes = 64, kRunVectors = 4;
   static constexpr int element(int v, int w) {
     return 32 * (w / 8) + 16 * (v % 2) + 2 * (w % 8) + v / 2;
   }
 
-  Int4CodeRow(const GemmOperand& x, int64_t r) : scales_(x, r) {}
-  template <class Run, class Offset>
-  [[gnu::always_inline]] void step(const std::byte* from, int64_t s, int64_t units, Run run,
-                                   Offset offset) const {
+  using IntegerRow::IntegerRow;
+  template <int64_t>
+  [[gnu::always_inline]] VecF run(VecF scales, const std::byte* from, Words<4>& words) const {
     const __m512i bytes = load_512(from), high = _mm512_maskz_srli_epi16(kWords, bytes, 4);
     // BF16 of -8 … 7, twice: bits above the fourth of an index, a byte twice, do not matter.
     const __m512i table = round_words(lane_numbers() - 8.0f, lane_numbers() - 8.0f);
-    const __m512i words[4] = {look_up(table, _mm512_unpacklo_epi8(bytes, bytes)),
-                              look_up(table, _mm512_unpackhi_epi8(bytes, bytes)),
-                              look_up(table, _mm512_unpacklo_epi8(high, high)),
-                              look_up(table, _mm512_unpackhi_epi8(high, high))};
-    const VecF scales = scales_.scales(s, units);
-    run(Index<0>{}, words, scales_.is_uniform() ? scales : pick_lanes(scales, kFourFold));
-    if (scales_.has_zeros()) offset(scales_.offsets(s, units, scales));
+    words[0] = look_up(table, _mm512_unpacklo_epi8(bytes, bytes));
+    words[1] = look_up(table, _mm512_unpackhi_epi8(bytes, bytes));
+    words[2] = look_up(table, _mm512_unpacklo_epi8(high, high));
+    words[3] = look_up(table, _mm512_unpackhi_epi8(high, high));
+    return is_uniform() ? scales : pick_lanes(scales, kFourFold);
   }
-
- private:
-  UnitScales<StorageFormat::kInt4> scales_;
 };
 
 /// Of integers of eight bits, words 0 to 15 of vectors 2i and 2i + 1 are of unit 2i, the others of
 /// the next: the halves of a vector are converted from 16 bytes each.
 struct ByteSteps : Steps128 {
+  static constexpr int64_t kRunVectors = 2;
   static constexpr int element(int v, int w) {
     return 64 * (v / 2) + 32 * (w / 16) + 16 * (v % 2) + w % 16;
   }
 };
 
 template <StorageFormat kFormat>
-struct Int8CodeRow : ByteSteps, UnitSums {
+struct Int8CodeRow : ByteSteps, IntegerRow<kFormat> {
   static constexpr int64_t kStepBytes = 128;
 
-  Int8CodeRow(const GemmOperand& x, int64_t r) : scales_(x, r) {}
-  template <class Run, class Offset>
-  [[gnu::always_inline]] void step(const std::byte* from, int64_t s, int64_t units, Run run,
-                                   Offset offset) const {
-    const VecF scales = scales_.scales(s, units);
-    unrolled<2>([&](auto pair) {
-      const std::byte* p = from + 64 * pair;
-      const __m512i words[2] = {round_words(codes(p), codes(p + 32)),
-                                round_words(codes(p + 16), codes(p + 48))};
-      run(Index<2 * pair>{}, words,
-          scales_.is_uniform() ? scales : pick_lanes(scales, kEightFold<pair>));
-    });
-    if (scales_.has_zeros()) offset(scales_.offsets(s, units, scales));
+  using IntegerRow<kFormat>::IntegerRow;
+  template <int64_t i>
+  [[gnu::always_inline]] VecF run(VecF scales, const std::byte* from, Words<2>& words) const {
+    const std::byte* p = from + 64 * i;
+    words[0] = round_words(codes(p), codes(p + 32));
+    words[1] = round_words(codes(p + 16), codes(p + 48));
+    return this->is_uniform() ? scales : pick_lanes(scales, kEightFold<i>);
   }
 
  private:
@@ -222,23 +237,21 @@ struct Int8CodeRow : ByteSteps, UnitSums {
     const __m128i centred = _mm_xor_si128(load_128(p), _mm_set1_epi8(-128));
     return _mm512_maskz_cvtepi32_ps(0xffff, _mm512_maskz_cvtepi8_epi32(0xffff, centred));
   }
-  UnitScales<kFormat> scales_;
 };
 
-struct Q8CodeRow : ByteSteps {
+struct Q8CodeRow : ByteSteps, NoOffset {
   static constexpr int64_t kBlockBytes = 34, kStepBytes = 4 * kBlockBytes;
   static constexpr Sums kSums = Sums::kNone;
 
   Q8CodeRow(const GemmOperand&, int64_t) {}
-  template <class Run, class Offset>
-  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run, Offset) const {
-    unrolled<2>([&](auto pair) {
-      const std::byte *p = from + 2 * pair * kBlockBytes, *q = p + kBlockBytes;
-      const __m512i words[2] = {round_words(signed_lanes(p + 2), signed_lanes(q + 2)),
-                                round_words(signed_lanes(p + 18), signed_lanes(q + 18))};
-      const __m256i halves = _mm256_set_m128i(eight_halves(q), eight_halves(p));
-      run(Index<2 * pair>{}, words, _mm512_maskz_cvtph_ps(0xffff, halves));
-    });
+  struct Factors {};
+  static Factors begin(const std::byte*, int64_t, int64_t) { return {}; }
+  template <int64_t i>
+  [[gnu::always_inline]] static VecF run(Factors, const std::byte* from, Words<2>& words) {
+    const std::byte *p = from + 2 * i * kBlockBytes, *q = p + kBlockBytes;
+    words[0] = round_words(signed_lanes(p + 2), signed_lanes(q + 2));
+    words[1] = round_words(signed_lanes(p + 18), signed_lanes(q + 18));
+    return _mm512_maskz_cvtph_ps(0xffff, _mm256_set_m128i(eight_halves(q), eight_halves(p)));
   }
 
  private:
@@ -249,8 +262,8 @@ struct Q8CodeRow : ByteSteps {
   }
 };
 
-struct Q4CodeRow : Steps128 {
-  static constexpr int64_t kStepBytes = 72;
+struct Q4CodeRow : Steps128, NoOffset {
+  static constexpr int64_t kStepBytes = 72, kRunVectors = 4;
   static constexpr Sums kSums = Sums::kOfLanes;
   static constexpr float kSumFactor = -(kWordBias + 8);
   static constexpr int element(int v, int w) {
@@ -258,8 +271,11 @@ struct Q4CodeRow : Steps128 {
   }
 
   Q4CodeRow(const GemmOperand&, int64_t) {}
-  template <class Run, class Offset>
-  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run, Offset) const {
+  struct Factors {
+    __m512i bytes;
+    VecF scales;
+  };
+  [[gnu::always_inline]] static Factors begin(const std::byte* from, int64_t, int64_t) {
     // Blocks of 18 bytes, the scale first. The codes of the fourth end with the bytes that the
     // second load ends with.
     static constexpr auto kCodes = bytes_of([](int i) { return i / 16 * 18 + 2 + i % 16; });
@@ -267,24 +283,26 @@ struct Q4CodeRow : Steps128 {
     __m512i first = load_512(from);
     asm("" : "+v"(first));  // one load for both permutations: it crosses a cache line
     const __m512i last = load_512(from + 8);
-    const __m512i bytes =
-        _mm512_mask_permutexvar_epi8(last, 0xffffffffffff, load_512(kCodes.value), first);
     const __m512i halves = _mm512_maskz_permutexvar_epi16(kWords, load_512(kScales.value), first);
-    const VecF scales = _mm512_maskz_cvtph_ps(0xffff, low_half(halves));
-    __m512i words[4];
-    nibble_words(bytes, words);
-    run(Index<0>{}, words, scales);
+    return {_mm512_mask_permutexvar_epi8(last, 0xffffffffffff, load_512(kCodes.value), first),
+            _mm512_maskz_cvtph_ps(0xffff, low_half(halves))};
+  }
+  template <int64_t>
+  [[gnu::always_inline]] static VecF run(const Factors& x, const std::byte*, Words<4>& words) {
+    unrolled<4>([&](auto i) { words[i] = nibble_words<i>(x.bytes); });
+    return x.scales;
   }
 };
 
 /// Of Q4_K and Q5_K: groups 4p (vectors 4p and 4p + 1, words 0 to 15), 4p + 2 (words 16 to 31), and
 /// 4p + 1, 4p + 3 in the next two vectors, from 64 bytes of low and high halves.
 struct WithMinSteps : Steps256 {
+  static constexpr int64_t kRunVectors = 2;
   static constexpr int element(int v, int w) {
     const int group = v / 4 * 4 + w / 16 * 2 + v / 2 % 2;
     return 32 * group + 2 * (w % 16) + v % 2;
   }
-  /// Lanes of scales_and_minima for vectors 2q and 2q + 1.
+  /// Lanes of scales_and_minima for run q.
   template <int64_t q>
   static constexpr auto kGroups = lanes_of([](int i) { return q / 2 * 4 + i / 8 * 2 + q % 2; });
 
@@ -295,24 +313,25 @@ struct WithMinSteps : Steps256 {
     lanes[group] = -kWordBias * sum;
     lanes[8 + group] = -sum;
   }
+  [[gnu::always_inline]] static VecF begin(const std::byte* from, int64_t, int64_t) {
+    return scales_and_minima(from);
+  }
+  template <class Add>
+  static void offset(VecF factors, int64_t, int64_t, Add add) {
+    add(factors);
+  }
 };
 
 struct Q4KCodeRow : WithMinSteps {
   static constexpr int64_t kStepBytes = 144;
 
   Q4KCodeRow(const GemmOperand&, int64_t) {}
-  template <class Run, class Offset>
-  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run,
-                                   Offset offset) const {
-    const VecF factors = scales_and_minima(from);
-    unrolled<2>([&](auto p) {
-      __m512i words[4];
-      nibble_words(load_512(from + 16 + 64 * p), words);
-      const __m512i low[2] = {words[0], words[2]}, high[2] = {words[1], words[3]};
-      run(Index<4 * p>{}, low, pick_lanes(factors, kGroups<2 * p>));
-      run(Index<4 * p + 2>{}, high, pick_lanes(factors, kGroups<2 * p + 1>));
-    });
-    offset(factors);
+  template <int64_t q>
+  [[gnu::always_inline]] static VecF run(VecF factors, const std::byte* from, Words<2>& words) {
+    const __m512i bytes = load_512(from + 16 + 64 * (q / 2));
+    words[0] = nibble_words<q % 2>(bytes);
+    words[1] = nibble_words<q % 2 + 2>(bytes);
+    return pick_lanes(factors, kGroups<q>);
   }
 };
 
@@ -326,34 +345,26 @@ struct Q5KCodeRow : WithMinSteps {
   static constexpr int64_t kStepBytes = 176;
 
   Q5KCodeRow(const GemmOperand&, int64_t) {}
-  template <class Run, class Offset>
-  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run,
-                                   Offset offset) const {
-    const VecF factors = scales_and_minima(from);
-    const __m512i fifths = _mm512_maskz_broadcast_i64x4(0xff, load_256(from + 16));
-    unrolled<4>([&](auto index) {
-      constexpr int64_t q = index;
-      // The fifth bit of group j is bit j of the fifths: brought to bit 4.
-      static constexpr auto kMove = bytes_of([](int i) {
-        const int group = q / 2 * 4 + i / 32 * 2 + q % 2;
-        return (i % 8 * 8 + group - 4) & 63;
-      });
-      const __m512i nibbles = load_512(from + 48 + 64 * (q / 2));
-      const __m512i moved =
-          _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kMove.value), fifths);
-      const __m512i codes =
-          join_bits(q % 2 ? _mm512_maskz_srli_epi16(kWords, nibbles, 4) : nibbles, moved, 0x1f);
-      __m512i words[2];
-      byte_words(codes, words);
-      run(Index<2 * q>{}, words, pick_lanes(factors, kGroups<q>));
+  template <int64_t q>
+  [[gnu::always_inline]] static VecF run(VecF factors, const std::byte* from, Words<2>& words) {
+    // The fifth bit of group j is bit j of the fifths: brought to bit 4.
+    static constexpr auto kMove = bytes_of([](int i) {
+      const int group = q / 2 * 4 + i / 32 * 2 + q % 2;
+      return (i % 8 * 8 + group - 4) & 63;
     });
-    offset(factors);
+    const __m512i fifths = _mm512_maskz_broadcast_i64x4(0xff, load_256(from + 16));
+    const __m512i nibbles = load_512(from + 48 + 64 * (q / 2));
+    const __m512i moved = _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kMove.value), fifths);
+    byte_words(
+        join_bits(q % 2 ? _mm512_maskz_srli_epi16(kWords, nibbles, 4) : nibbles, moved, 0x1f),
+        words);
+    return pick_lanes(factors, kGroups<q>);
   }
 };
 
 /// Groups of 16 elements: four consecutive ones fill the 128-bit lanes of two vectors.
 struct Q6KCodeRow : Steps256 {
-  static constexpr int64_t kStepBytes = 210, kSummed = 16;
+  static constexpr int64_t kStepBytes = 210, kRunVectors = 2, kSummed = 16;
   static constexpr Sums kSums = Sums::kPlaced;
   static constexpr int element(int v, int w) { return 64 * (v / 2) + 2 * w + v % 2; }
   static void place_sum(int64_t group, float sum, float* lanes) {
@@ -361,28 +372,27 @@ struct Q6KCodeRow : Steps256 {
   }
 
   Q6KCodeRow(const GemmOperand&, int64_t) {}
-  template <class Run, class Offset>
-  [[gnu::always_inline]] void step(const std::byte* from, int64_t, int64_t, Run run,
-                                   Offset offset) const {
-    const VecF scales = signed_lanes(from + 192) * half_at(bytes_at(from) + 208);
-    unrolled<4>([&](auto index) {
-      constexpr int64_t q = index;
-      // Upper bits come to bits 4 and 5: from bits 0 and 1 of each byte for the first 32 elements
-      // of 128, from 2 and 3 for the next, and so on.
-      static constexpr auto kMove =
-          bytes_of([](int i) { return (i % 8 * 8 + (q % 2 * 2 + i / 32) * 2 - 4) & 63; });
-      static constexpr auto kGroups = lanes_of([](int i) { return 4 * q + i / 4; });
-      const __m512i nibbles = load_512(from + 64 * (q / 2));
-      const __m512i upper = _mm512_maskz_broadcast_i64x4(0xff, load_256(from + 128 + 32 * (q / 2)));
-      const __m512i moved =
-          _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kMove.value), upper);
-      const __m512i codes =
-          join_bits(q % 2 ? _mm512_maskz_srli_epi16(kWords, nibbles, 4) : nibbles, moved, 0x3f);
-      __m512i words[2];
-      byte_words(codes, words);
-      run(Index<2 * q>{}, words, pick_lanes(scales, kGroups));
-    });
-    offset(scales);
+  [[gnu::always_inline]] static VecF begin(const std::byte* from, int64_t, int64_t) {
+    return signed_lanes(from + 192) * half_at(bytes_at(from) + 208);
+  }
+  template <int64_t q>
+  [[gnu::always_inline]] static VecF run(VecF scales, const std::byte* from, Words<2>& words) {
+    // Upper bits come to bits 4 and 5: from bits 0 and 1 of each byte for the first 32 elements
+    // of 128, from 2 and 3 for the next, and so on.
+    static constexpr auto kMove =
+        bytes_of([](int i) { return (i % 8 * 8 + (q % 2 * 2 + i / 32) * 2 - 4) & 63; });
+    static constexpr auto kGroups = lanes_of([](int i) { return 4 * q + i / 4; });
+    const __m512i nibbles = load_512(from + 64 * (q / 2));
+    const __m512i upper = _mm512_maskz_broadcast_i64x4(0xff, load_256(from + 128 + 32 * (q / 2)));
+    const __m512i moved = _mm512_maskz_multishift_epi64_epi8(kBytes, load_512(kMove.value), upper);
+    byte_words(
+        join_bits(q % 2 ? _mm512_maskz_srli_epi16(kWords, nibbles, 4) : nibbles, moved, 0x3f),
+        words);
+    return pick_lanes(scales, kGroups);
+  }
+  template <class Add>
+  static void offset(VecF scales, int64_t, int64_t, Add add) {
+    add(scales);
   }
 };
 

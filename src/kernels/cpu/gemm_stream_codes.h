@@ -1,10 +1,11 @@
 #pragma once
 
 // C = A·Bᵀ for a few rows of A and weights stored as codes with scales (BF16 products and byte
-// permutes): each block of codes is decoded once, in registers, for up to four rows, and scales
+// permutes): each block of codes is decoded once, in registers, for up to eight rows, and scales
 // are applied to sums. Each sum adds step by step along K whatever the number of rows. For files
 // compiled once per instruction set.
 
+#include <array>
 #include <numeric>
 
 #include "kernels/cpu/gemm_codes_vbmi.h"
@@ -120,6 +121,11 @@ struct CodeRows {
     return at(words + r * row_bytes + v * kVectorBytes);
   }
   VecF load_sums(int64_t r) const { return at(sums + r * row_bytes); }
+  /// What products of a run start from.
+  VecF first_sum(int64_t r) const {
+    if constexpr (Row::kSums == Sums::kOfLanes) return load_sums(r);
+    return VecF{};
+  }
   void advance() {
     words += Row::kVectors * kVectorBytes;
     sums += kVectorBytes;
@@ -133,50 +139,97 @@ struct CodeRows {
   }
 };
 
-/// sum[r] += row r of A times a step of a column.
-template <class Row, int64_t R>
-[[gnu::always_inline]] inline void add_step(const Row& column, const std::byte* from, int64_t s,
-                                            int64_t units, const CodeRows<Row, R>& a,
-                                            VecF (&sum)[R]) {
-  const auto run = [&]<size_t kWords>(auto first, const __m512i(&words)[kWords], VecF scale) {
-    VecF dots[R];
+/// sum[c][r] += row r of A times a step of column c. Each vector of A that is loaded meets two
+/// columns.
+template <class Row, int64_t R, int64_t C>
+[[gnu::always_inline]] inline void add_step(const Row* columns, const std::byte* const* from,
+                                            int64_t s, int64_t units, const CodeRows<Row, R>& a,
+                                            VecF (*sum)[R]) {
+  constexpr int64_t kRunVectors = Row::kRunVectors;
+  using Factors = decltype(columns->begin(*from, s, units));
+  Factors factors[C];
+  unrolled<C>([&](auto c) { factors[c] = columns[c].begin(from[c], s, units); });
+  unrolled<Row::kVectors / kRunVectors>([&](auto i) {
+    Words<kRunVectors> words[C];
+    VecF scale[C];
+    unrolled<C>(
+        [&](auto c) { scale[c] = columns[c].template run<i>(factors[c], from[c], words[c]); });
     unrolled<R>([&](auto r) {
-      if constexpr (Row::kSums == Sums::kOfLanes)
-        dots[r] = a.load_sums(r);
-      else
-        dots[r] = VecF{};
+      VecF dots[C];
+      unrolled<C>([&](auto c) { dots[c] = a.first_sum(r); });
+      unrolled<kRunVectors>([&](auto v) {
+        VecF x = a.load_words(r, i * kRunVectors + v);
+        if constexpr (C > 1) asm("" : "+v"(x));  // one load
+        unrolled<C>([&](auto c) {
+          dots[c] = UnitBF16::multiply_add(dots[c], x, bit_cast_vec<VecF>(words[c][v]));
+        });
+      });
+      unrolled<C>([&](auto c) { sum[c][r] = _mm512_fmadd_ps(dots[c], scale[c], sum[c][r]); });
     });
-    unrolled<R* static_cast<int64_t>(kWords)>([&](auto i) {
-      constexpr int64_t r = i % R, v = i / R;
-      dots[r] =
-          UnitBF16::multiply_add(dots[r], a.load_words(r, first + v), bit_cast_vec<VecF>(words[v]));
+  });
+  unrolled<C>([&](auto c) {
+    columns[c].offset(factors[c], s, units, [&](VecF lanes) {
+      unrolled<R>([&](auto r) { sum[c][r] = _mm512_fmadd_ps(a.load_sums(r), lanes, sum[c][r]); });
     });
-    unrolled<R>([&](auto r) { sum[r] = _mm512_fmadd_ps(dots[r], scale, sum[r]); });
-  };
-  const auto offset = [&](VecF lanes) {
-    unrolled<R>([&](auto r) { sum[r] = _mm512_fmadd_ps(a.load_sums(r), lanes, sum[r]); });
-  };
-  column.step(from, s, units, run, offset);
+  });
 }
 
-/// A block of columns as four streams, a quarter of it each: four columns side by side, their sums
-/// in registers all along K, for up to four rows at a time.
+/// A block of columns as C streams side by side, an equal part of it each: four for one or two
+/// rows, two for up to eight rows at a time. Sums stay in registers along as much of K as lets the
+/// words of A stay in L1.
 template <class Row>
 class CodeDots {
  public:
   explicit CodeDots(const StreamBlock& x)
       : x_(x), row_bytes_(code_row_bytes(x.k)), steps_(x.k / Row::kStep) {}
 
-  void run() const {
-    const int64_t quarter = std::max<int64_t>(x_.cols / kStreams, 1);
-    for (int64_t j = 0; j < quarter; ++j) all_rows(j, quarter);
-    for (int64_t j = quarter * kStreams; j < x_.cols; j += kStreams) all_rows(j, 1);
+  void run() {
+    if (x_.rows <= kFewRows) return groups_of_rows<kStreams, 1, kFewRows>();
+    groups_of_rows<2, kFewRows + 1, kManyRows>();
   }
 
  private:
-  static constexpr int64_t kUnits = Row::kStep / kUnitElements, kRowsOfCodes = 4;
+  static constexpr int64_t kUnits = Row::kStep / kUnitElements;
+  static constexpr int64_t kFewRows = 2, kManyRows = 8;
+  static constexpr int64_t kWordsBytes = 32 << 10;  ///< of A, at a time
+  static constexpr int64_t kCodesBytes = 4 << 10;   ///< of a column, at a time
+  static constexpr int64_t kKeptColumns = 32;       ///< whose sums wait for more of K, in L1
   // How far ahead of its use memory is asked for.
   static constexpr int64_t kAhead = 2048, kLine = 64;
+
+  /// Columns [col, col + cols) of the block and steps [begin, end) of K.
+  struct Part {
+    int64_t col, cols, begin, end;
+  };
+
+  /// Each group meets the whole block, which then comes from L2.
+  template <int64_t C, int64_t Min, int64_t Max>
+  void groups_of_rows() {
+    const int64_t groups = (x_.rows + Max - 1) / Max;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t row = x_.rows * g / groups, end = x_.rows * (g + 1) / groups;
+      with_rows<Max, Min>(end - row, [&](auto rows) { all_parts<C, rows>(row); });
+    }
+  }
+
+  template <int64_t C, int64_t R>
+  void all_parts(int64_t row) {
+    constexpr int64_t kStepWords = R * Row::kVectors * kVectorBytes;
+    const int64_t parts = std::max<int64_t>({1, (steps_ * kStepWords - 1) / kWordsBytes + 1,
+                                             (steps_ * Row::kStepBytes - 1) / kCodesBytes + 1});
+    const int64_t width = parts == 1 ? x_.cols : kKeptColumns;
+    for (int64_t col = 0; col < x_.cols; col += width)
+      for (int64_t i = 0; i < parts; ++i)
+        all_columns<C, R>(row, {col, std::min(width, x_.cols - col), steps_ * i / parts,
+                                steps_ * (i + 1) / parts});
+  }
+
+  template <int64_t C, int64_t R>
+  void all_columns(int64_t row, const Part& part) {
+    const int64_t gap = std::max<int64_t>(part.cols / C, 1);
+    for (int64_t j = 0; j < gap; ++j) columns<C, R>(row, part, j, gap);
+    for (int64_t j = gap * C; j < part.cols; j += C) columns<C, R>(row, part, j, 1);
+  }
 
   template <int64_t R>
   CodeRows<Row, R> rows_at(int64_t row, int64_t step) const {
@@ -184,9 +237,6 @@ class CodeDots {
     return {a + step * Row::kVectors * kVectorBytes,
             a + word_row_bytes(x_.k, WordPair::kElements) + step * kVectorBytes, row_bytes_};
   }
-  /// Column j + c·gap of the block; the last one again beyond it.
-  int64_t column(int64_t j) const { return x_.col + std::min(j, x_.cols - 1); }
-
   const std::byte* stored(int64_t column) const {
     return static_cast<const std::byte*>(x_.b.data) + column * x_.b.stride;
   }
@@ -194,13 +244,16 @@ class CodeDots {
   static void prefetch(const std::byte* p) {
     for (int64_t line = 0; line < Row::kStepBytes; line += kLine) __builtin_prefetch(p + line);
   }
-
-  void all_rows(int64_t j, int64_t gap) const {
-    const int64_t groups = (x_.rows + kRowsOfCodes - 1) / kRowsOfCodes;
-    for (int64_t g = 0; g < groups; ++g) {
-      const int64_t row = x_.rows * g / groups, end = x_.rows * (g + 1) / groups;
-      with_rows<kRowsOfCodes>(end - row, [&](auto rows) { four_columns<rows>(row, j, gap); });
-    }
+  /// From a column's part to what is used at least kAhead bytes later: a column further on in the
+  /// stream; behind the last one, the first ones further along K; at last where the streams of a
+  /// next part would be.
+  template <int64_t C>
+  int64_t distance_ahead(const Part& part, int64_t j, int64_t gap) const {
+    const int64_t bytes = std::max<int64_t>((part.end - part.begin) * Row::kStepBytes, 1);
+    const int64_t columns = (kAhead + bytes - 1) / bytes;
+    if (j + columns < gap) return columns * x_.b.stride;
+    if (part.end < steps_) return (columns - gap) * x_.b.stride + bytes;
+    return ((C - 1) * gap + columns) * x_.b.stride - part.begin * Row::kStepBytes;
   }
 
   /// What is left of K after whole steps.
@@ -212,53 +265,75 @@ class CodeDots {
     std::byte rest[Row::kStepBytes] = {};
     std::memcpy(rest, stored(column) + steps_ * Row::kStepBytes,
                 static_cast<size_t>(x_.b.bytes(left)));
-    add_step(weights, rest, steps_, (left + kUnitElements - 1) / kUnitElements,
-             rows_at<R>(row, steps_), sum);
+    const std::byte* from = rest;
+    add_step<Row, R, 1>(&weights, &from, steps_, (left + kUnitElements - 1) / kUnitElements,
+                        rows_at<R>(row, steps_), &sum);
   }
 
-  /// Columns j, j + gap, … for R rows from `row` on; those beyond the block are multiplied for
-  /// nothing.
-  template <int64_t R>
-  [[gnu::flatten]] void four_columns(int64_t row, int64_t j, int64_t gap) const {
-    const int64_t at[] = {column(j), column(j + gap), column(j + 2 * gap), column(j + 3 * gap)};
-    const Row weights[] = {{x_.b, at[0]}, {x_.b, at[1]}, {x_.b, at[2]}, {x_.b, at[3]}};
-    const std::byte* from[] = {stored(at[0]), stored(at[1]), stored(at[2]), stored(at[3])};
-    VecF sum[kStreams][R];
-    unrolled<R * kStreams>([&](auto i) { sum[i / R][i % R] = VecF{}; });
-    auto a = rows_at<R>(row, 0);
-    // Behind the last column of a stream, where those of a next block of as many columns would be.
-    const int64_t left = (gap - j) * x_.b.stride, next_block = (kStreams - 1) * gap * x_.b.stride;
-    for (int64_t s = 0; s < steps_; ++s, a.advance()) {
-      const int64_t ahead = s * Row::kStepBytes + kAhead < left ? kAhead : kAhead + next_block;
-      if (row == 0)
-        for (int64_t c = 0; c < kStreams; ++c) prefetch(from[c] + ahead);
-      unrolled<kStreams>([&](auto c) {
-        add_step(weights[c], from[c], s, kUnits, a, sum[c]);
-        from[c] += Row::kStepBytes;
-      });
-    }
-    unrolled<kStreams>([&](auto c) { add_rest(weights[c], at[c], row, sum[c]); });
-    unrolled<R>([&](auto r) {
-      const VecF of_row[] = {sum[0][r], sum[1][r], sum[2][r], sum[3][r]};
-      write_four(of_row, row + r, j, gap);
+  /// Columns j, j + gap, … of a part for R rows from `row` on; those beyond the part are its last
+  /// one again, for nothing.
+  template <int64_t C, int64_t R>
+  [[gnu::flatten]] void columns(int64_t row, const Part& part, int64_t j, int64_t gap) {
+    int64_t at[C];
+    const std::byte* from[C];
+    unrolled<C>([&](auto c) {
+      at[c] = x_.col + part.col + std::min(j + c * gap, part.cols - 1);
+      from[c] = stored(at[c]) + part.begin * Row::kStepBytes;
     });
+    const auto weights = rows_of_columns(at, std::make_index_sequence<C>());
+    const auto kept = [&](auto i) { return kept_ + (j + i / R * gap) * R + i % R; };
+    VecF sum[C][R];
+    if (part.begin == 0)
+      unrolled<R * C>([&](auto i) { sum[i / R][i % R] = VecF{}; });
+    else
+      unrolled<R * C>([&](auto i) { sum[i / R][i % R] = *kept(i); });
+    auto a = rows_at<R>(row, part.begin);
+    const int64_t distance = distance_ahead<C>(part, j, gap);
+    for (int64_t s = part.begin; s < part.end; ++s, a.advance()) {
+      for (int64_t c = 0; c < C; ++c) prefetch(from[c] + distance);  // in a lambda GCC drops it
+      unrolled<C / 2>([&](auto pair) {
+        constexpr int64_t c = 2 * pair;
+        add_step<Row, R, 2>(&weights[c], &from[c], s, kUnits, a, &sum[c]);
+      });
+      unrolled<C>([&](auto c) { from[c] += Row::kStepBytes; });
+    }
+    if (part.end < steps_) {
+      unrolled<R * C>([&](auto i) { *kept(i) = sum[i / R][i % R]; });
+      return;
+    }
+    unrolled<C>([&](auto c) { add_rest(weights[c], at[c], row, sum[c]); });
+    write<C, R>(sum, (part.cols - j - 1) / gap + 1, gap,
+                x_.sums + row * x_.sums_stride + part.col + j);
+  }
+  template <size_t... c>
+  std::array<Row, sizeof...(c)> rows_of_columns(const int64_t* at,
+                                                std::index_sequence<c...>) const {
+    return {Row(x_.b, at[c])...};
   }
 
-  void write_four(const VecF (&sum)[kStreams], int64_t row, int64_t j, int64_t gap) const {
-    const Vec4 dots = reduce_four(sum);
-    float* out = x_.sums + row * x_.sums_stride;
-    for (int64_t c = 0; c < kStreams && j + c * gap < x_.cols; ++c) out[j + c * gap] = dots[c];
+  /// Of the columns, gap apart, only so many are present.
+  template <int64_t C, int64_t R>
+  [[gnu::always_inline]] void write(const VecF (&sum)[C][R], int64_t present, int64_t gap,
+                                    float* out) const {
+    unrolled<(R * C + 3) / 4>([&](auto quad) {
+      constexpr int64_t first = 4 * quad, count = std::min<int64_t>(4, R * C - first);
+      VecF four[4] = {};
+      unrolled<count>([&](auto i) { four[i] = sum[(first + i) % C][(first + i) / C]; });
+      const Vec4 dots = reduce_four(four);
+      unrolled<count>([&](auto i) {
+        constexpr int64_t lane = i, r = (first + lane) / C, c = (first + lane) % C;
+        if (c < present) out[r * x_.sums_stride + c * gap] = dots[lane];
+      });
+    });
   }
 
   const StreamBlock& x_;
   const int64_t row_bytes_, steps_;
+  VecF kept_[(kKeptColumns + kStreams) * kManyRows];
 };
 
 inline void code_dots(const StreamBlock& x) {
-  with_code_row(x.b.format, [&](auto type) {
-    using Row = typename decltype(type)::type;
-    CodeDots<Row>(x).run();
-  });
+  with_code_row(x.b.format, [&](auto type) { CodeDots<typename decltype(type)::type>(x).run(); });
 }
 
 }  // namespace

@@ -94,18 +94,22 @@ struct FloatsOf {
 };
 using Vec4 = FloatsOf<16>::Type;
 
+/// Lanes of a vector of n, from kFirst on.
+template <int64_t kFirst, class V, size_t... i>
+auto lanes_from(V v, std::index_sequence<i...>) {
+  return __builtin_shufflevector(v, v, (kFirst + static_cast<int64_t>(i))...);
+}
 /// Adds the halves of a vector until four lanes are left, as reduce_add does.
 template <class V>
 Vec4 fold(V v) {
   if constexpr (sizeof(V) == sizeof(Vec4)) {
     return __builtin_bit_cast(Vec4, v);
   } else {
+    constexpr int64_t kHalf = sizeof(V) / sizeof(float) / 2;
+    constexpr auto kLanesOfHalf = std::make_index_sequence<kHalf>();
     using Half = typename FloatsOf<sizeof(V) / 2>::Type;
-    struct Halves {
-      Half low, high;
-    };
-    const auto h = __builtin_bit_cast(Halves, v);
-    return fold<Half>(h.low + h.high);
+    const Half low = lanes_from<0>(v, kLanesOfHalf), high = lanes_from<kHalf>(v, kLanesOfHalf);
+    return fold<Half>(low + high);
   }
 }
 
@@ -119,11 +123,11 @@ inline Vec4 reduce_four(const VecF* sum) {
   return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
 
-/// f(integral_constant R) with R = rows, at most Max.
-template <int64_t Max, class F>
+/// f(integral_constant R) with R = rows, from Min to Max.
+template <int64_t Max, int64_t Min = 1, class F>
 inline void with_rows(int64_t rows, F f) {
-  if constexpr (Max > 1)
-    if (rows < Max) return with_rows<Max - 1>(rows, f);
+  if constexpr (Max > Min)
+    if (rows < Max) return with_rows<Max - 1, Min>(rows, f);
   f(std::integral_constant<int64_t, Max>{});
 }
 
