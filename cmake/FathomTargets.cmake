@@ -29,6 +29,7 @@ if(FATHOM_WERROR)
   target_compile_options(fathom_options INTERFACE -Werror)
 endif()
 if(FATHOM_SANITIZE)
+  set(CMAKE_CXX_FLAGS_RELEASE "-O1 -g1") # instrumented code takes a third less to compile
   add_compile_options(-fsanitize=${FATHOM_SANITIZE} -fno-sanitize-recover=all
                       -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${FATHOM_SANITIZE})
