@@ -43,6 +43,9 @@ function(fathom_layer name)
   target_link_libraries(fathom_${name} PUBLIC fathom_options ${ARG_DEPENDS} PRIVATE ${ARG_PRIVATE})
 endfunction()
 
+# All GoogleTest programs: what there is to build without the program's own commands.
+add_custom_target(unit_tests)
+
 # fathom_test(NAME SOURCES… LIBS… [ISAS list]): a GoogleTest program registered with ctest.
 # With ISAS the program is registered once for each instruction set, forced by FATHOM_ISA;
 # an instruction set that the machine lacks is reported as skipped (exit code 77).
@@ -52,6 +55,7 @@ function(fathom_test name)
   endif()
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS;ISAS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
+  add_dependencies(unit_tests ${name})
   target_link_libraries(${name} PRIVATE fathom_test_main ${ARG_LIBS})
   target_compile_definitions(${name} PRIVATE FATHOM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   if(NOT ARG_ISAS)

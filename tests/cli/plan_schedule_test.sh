@@ -47,7 +47,7 @@ refuses 2 '--overlapped has no influence' schedule --kind zb1p --stages 4 --micr
 refuses 2 '--overlapped has no influence' schedule --stages 3 --micro-batches 8 --overlapped 2
 refuses 2 gpipe schedule --kind gpipe --stages 4 --micro-batches 8
 refuses 2 '--weight' schedule --stages 4 --micro-batches 8 --weight=-1
-refuses 2 'the time of' schedule --stages 4 --micro-batches 8 --weight nan
+refuses 2 'nan is not a number of 0 or more' schedule --stages 4 --micro-batches 8 --weight nan
 refuses 2 '--stages' schedule --micro-batches 8
 refuses 1 nowhere schedule --stages 4 --micro-batches 8 --svg nowhere/t.svg
 [ ! -e nowhere ] || fail 'a refused command left a file'

@@ -19,6 +19,12 @@ int64_t longest(const std::vector<int64_t>& list) {
   return *std::max_element(list.begin(), list.end());
 }
 
+/// The caches of all sequences, in BF16; throws where they exceed memory.
+void require_cache(const ModelConfig& config, const BenchModelOptions& o, int64_t tokens) {
+  require_memory(static_cast<double>(longest(o.batch)) * static_cast<double>(tokens) *
+                 static_cast<double>(kv_bytes_per_token(config)));
+}
+
 // Every token's products, at half of the longest context on average; the head only for the last.
 double prefill_flops(const ModelConfig& config, int64_t tokens) {
   const auto T = static_cast<double>(tokens);
@@ -208,6 +214,7 @@ class DecodeBench {
 int run_bench_prefill(const GlobalOptions& global, const BenchModelOptions& o) {
   BenchRun run(global, o, o.tokens.size() * o.batch.size());
   const InferenceModel m(o, longest(o.tokens) + 1);
+  require_cache(m.config, o, longest(o.tokens) + 1);
   for (const int64_t batch : o.batch)
     for (const int64_t count : o.tokens)
       if (!run.stopped()) PrefillBench(run, m, o).measure(batch, count);
@@ -217,6 +224,7 @@ int run_bench_prefill(const GlobalOptions& global, const BenchModelOptions& o) {
 int run_bench_decode(const GlobalOptions& global, const BenchModelOptions& o) {
   BenchRun run(global, o, o.prompt.size() * o.batch.size());
   const InferenceModel m(o, longest(o.prompt) + o.new_tokens);
+  require_cache(m.config, o, longest(o.prompt) + o.new_tokens);
   for (const int64_t batch : o.batch)
     for (const int64_t context : o.prompt)
       if (!run.stopped()) DecodeBench(run, m, o, batch, context).measure();
