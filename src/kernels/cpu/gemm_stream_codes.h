@@ -190,7 +190,12 @@ class CodeDots {
 
  private:
   static constexpr int64_t kUnits = Row::kStep / kUnitElements;
-  static constexpr int64_t kFewRows = 2, kManyRows = 8;
+  static constexpr int64_t kFewRows = 2;
+#if defined(FATHOM_FEW_KERNELS)
+  static constexpr int64_t kManyRows = 4;
+#else
+  static constexpr int64_t kManyRows = 8;
+#endif
   static constexpr int64_t kWordsBytes = 32 << 10;  ///< of A, at a time
   static constexpr int64_t kCodesBytes = 4 << 10;   ///< of a column, at a time
   static constexpr int64_t kKeptColumns = 32;       ///< whose sums wait for more of K, in L1
